@@ -1,0 +1,44 @@
+# make demo    the main job, end to end, against a simulated Zoom and a local S3 server (or real ones: see README.md)
+# make test    all tests
+# make lint    style, types, import rules
+# make format  let ruff format the code
+
+PYTHON ?= python3
+AIRFLOW ?= 3.3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(AIRFLOW)
+
+# Airflow writes its database, configuration and logs here, and nowhere else.
+export AIRFLOW_HOME := $(CURDIR)/.airflow
+export PYTHONPATH := $(CURDIR)
+# A contributor's own Airflow settings must not reach the tests.
+TEST_ENV := env -u AIRFLOW_CONN_ZCC_DEFAULT -u AIRFLOW_CONN_AWS_DEFAULT
+
+.PHONY: demo test lint format clean
+
+demo: $(STAMP)
+	@exec $(BIN)/python -m tests.demo
+
+test: $(STAMP)
+	@exec $(TEST_ENV) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(STAMP): constraints/airflow-$(AIRFLOW).txt constraints/tools.txt pyproject.toml setup.cfg
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/tools.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python \
+		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .airflow build dist *.egg-info

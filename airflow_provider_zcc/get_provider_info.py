@@ -1,0 +1,84 @@
+"""What Airflow reads first. Nothing is imported here, so that reading it costs nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_INTEGRATION = "Zoom Contact Center"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Describe the provider in the terms of Airflow's ``provider.yaml`` schema.
+
+    The connection form is declared here and nowhere else: Airflow 3 reads it from here, and for older
+    versions the hook derives its form from this declaration.
+    """
+    return {
+        "package-name": "airflow-provider-zcc",
+        "name": "Zoom Contact Center",
+        "description": "Brings the engagements of Zoom Contact Center to S3, each data interval complete.",
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://developers.zoom.us/docs/api/contact-center/",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider_zcc.hooks.zoom_contact_center"],
+            }
+        ],
+        "sensors": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider_zcc.sensors.engagements"],
+            }
+        ],
+        "transfers": [
+            {
+                "source-integration-name": _INTEGRATION,
+                "target-integration-name": "Amazon Simple Storage Service (S3)",
+                "python-module": "airflow_provider_zcc.transfers.engagements_to_s3",
+            }
+        ],
+        "connection-types": [
+            {
+                "hook-class-name": "airflow_provider_zcc.hooks.zoom_contact_center.ZoomContactCenterHook",
+                "hook-name": "Zoom Contact Center",
+                "connection-type": "zcc",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema", "port"],
+                    "relabeling": {"login": "Client ID", "password": "Client Secret", "host": "API base URL"},
+                    "placeholders": {
+                        "login": "of a Server-to-Server OAuth app",
+                        "password": "of the same app",
+                        "host": "https://api.zoom.us/v2",
+                    },
+                },
+                "conn-fields": {
+                    "account_id": {
+                        "label": "Account ID",
+                        "description": "Required: shown beside the Client ID of the Server-to-Server OAuth app.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "token_url": {
+                        "label": "Token URL",
+                        "description": "Default: https://zoom.us/oauth/token",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "requests_per_second": {
+                        "label": "Requests per second",
+                        "description": "Zoom's limit for the account: 10 on Pro, 20 on Business and above. Default: 10",
+                        "schema": {"type": ["number", "null"]},
+                    },
+                    "timeout": {
+                        "label": "Timeout",
+                        "description": "Seconds for one request. Default: 30",
+                        "schema": {"type": ["number", "null"]},
+                    },
+                },
+            }
+        ],
+    }

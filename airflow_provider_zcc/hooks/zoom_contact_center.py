@@ -1,0 +1,239 @@
+"""A connection of type ``zcc`` -> Zoom Contact Center."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus, urlsplit
+
+import pendulum
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseHook, mask_secret
+
+from airflow_provider_zcc.get_provider_info import get_provider_info
+from airflow_provider_zcc.zoom.client import ZoomClient
+from airflow_provider_zcc.zoom.errors import InvalidSettings, PassingError, PermanentError, ZoomError
+from airflow_provider_zcc.zoom.oauth import TokenSource
+from airflow_provider_zcc.zoom.page import parse_page
+from airflow_provider_zcc.zoom.query import PATH, Filters, Query
+from airflow_provider_zcc.zoom.reader import EngagementReader
+from airflow_provider_zcc.zoom.settings import (
+    DEFAULT_API_URL,
+    DEFAULT_REQUESTS_PER_SECOND,
+    DEFAULT_TIMEOUT,
+    DEFAULT_TOKEN_URL,
+    Credentials,
+    Settings,
+)
+
+if TYPE_CHECKING:
+    import requests
+    from airflow.providers.common.compat.sdk import Connection
+
+
+class ZoomContactCenterHook(BaseHook):
+    """
+    Asks Zoom Contact Center for engagements, through a connection of type ``zcc``.
+
+    All methods that ask raise :class:`~airflow_provider_zcc.zoom.errors.PermanentError` when trying again
+    cannot help, and another :class:`~airflow_provider_zcc.zoom.errors.ZoomError` when it may. The filters have
+    the same names everywhere: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
+
+    :param zcc_conn_id: the connection.
+    :param max_concurrency: how many parts of an interval are read at the same time.
+    """
+
+    conn_name_attr = "zcc_conn_id"
+    default_conn_name = "zcc_default"
+    conn_type = "zcc"
+    hook_name = "Zoom Contact Center"
+
+    def __init__(self, zcc_conn_id: str = default_conn_name, *, max_concurrency: int = 8) -> None:
+        super().__init__()
+        self.zcc_conn_id = zcc_conn_id
+        self.max_concurrency = max_concurrency
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the connection form's standard fields, for Airflow up to 3.1."""
+        behaviour = _connection_type()["ui-field-behaviour"]
+        return {key.replace("-", "_"): value for key, value in behaviour.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the connection form's own fields, for Airflow up to 3.1."""
+        # Airflow 3 runs without these two.
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget  # noqa: PLC0415
+        from wtforms import FloatField, StringField  # noqa: PLC0415
+        from wtforms.validators import Optional  # noqa: PLC0415
+
+        def form_field(declared: dict[str, Any]) -> Any:
+            kind = FloatField if "number" in declared["schema"]["type"] else StringField
+            return kind(
+                declared["label"],
+                description=declared["description"],
+                widget=BS3TextFieldWidget(),
+                validators=[Optional()],
+            )
+
+        return {name: form_field(declared) for name, declared in _connection_type()["conn-fields"].items()}
+
+    def get_conn(self) -> requests.Session:
+        """Return a session that signs its requests, and only sends them to the connection's host."""
+        return self._client.session
+
+    @property
+    def requests_sent(self) -> int:
+        """Requests that this hook has sent to the API."""
+        return self._client.requests_sent
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask Zoom for the number of engagements in the last 24 hours, with a new token.
+
+        :return: whether Zoom answered, and a sentence for the person who pressed Test.
+        """
+        now = pendulum.now("UTC")
+        try:
+            settings = self._settings
+            fresh = TokenSource(settings.credentials)
+            client = ZoomClient(settings, token_source=fresh, on_token=mask_secret, patience=0)
+            count = _count(client, Query(now - timedelta(days=1), now))
+        except ZoomError as error:
+            return False, str(error)
+        return True, f"Zoom answered: {count} engagements began in the last 24 hours."
+
+    def count_engagements(self, start: datetime, end: datetime, **filters: Any) -> int:
+        """Count the engagements that began in ``[start, end)``, with one request for each 28 days.
+
+        :param start: first instant, timezone-aware.
+        :param end: the instant after the last, timezone-aware.
+        :param filters: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
+        """
+        return _count(self._client, self._query(start, end, filters))
+
+    def iter_engagements(self, start: datetime, end: datetime, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Yield the engagements that began in ``[start, end)``, each once, while they arrive.
+
+        :param start: first instant, timezone-aware.
+        :param end: the instant after the last, timezone-aware.
+        :param filters: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
+        """
+        reader = self.reader(start, end, **filters)
+        return (json.loads(line) for batch in reader.batches() for line in batch)
+
+    def reader(
+        self, start: datetime, end: datetime, *, fail_if_incomplete: bool = True, **filters: Any
+    ) -> EngagementReader:
+        """Prepare to read the engagements that began in ``[start, end)`` as Zoom's own bytes.
+
+        :param start: first instant, timezone-aware.
+        :param end: the instant after the last, timezone-aware.
+        :param fail_if_incomplete: raise, rather than warn, if Zoom reports more than it delivers.
+        :param filters: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
+        """
+        query = self._query(start, end, filters)
+        if not isinstance(self.max_concurrency, int) or self.max_concurrency < 1:
+            raise InvalidSettings(f"max_concurrency is {self.max_concurrency!r}. Give a whole number of 1 or more.")
+        return EngagementReader(
+            self._client, query, max_concurrency=self.max_concurrency, fail_if_incomplete=fail_if_incomplete
+        )
+
+    @cached_property
+    def _client(self) -> ZoomClient:
+        return ZoomClient(self._settings, connections=self.max_concurrency, on_token=mask_secret)
+
+    @cached_property
+    def _settings(self) -> Settings:
+        return settings_from(self.get_connection(self.zcc_conn_id))
+
+    def _query(self, start: datetime, end: datetime, filters: dict[str, Any]) -> Query:
+        query = Query(start, end, Filters.checked(**filters))
+        if number := query.filters.consumer_number:
+            # urllib3 logs the path of a request at DEBUG, the number in it.
+            mask_secret(number)
+            mask_secret(quote_plus(number))
+        return query
+
+
+def _count(client: ZoomClient, query: Query) -> int:
+    return sum(client.get(PATH, parameters, _total) for parameters in query.counting_parameters())
+
+
+def _total(body: bytes) -> int:
+    total = parse_page(body).total_records
+    if total is None:
+        raise PassingError("Zoom's answer holds no total_records. Look at Zoom's status page if this goes on.")
+    return total
+
+
+def settings_from(connection: Connection) -> Settings:
+    """Read a connection of type ``zcc``.
+
+    :param connection: the connection.
+    :raises InvalidSettings: naming every missing field and where it goes.
+    """
+    extra = connection.extra_dejson
+    required = {
+        "login (Client ID)": connection.login,
+        "password (Client Secret)": connection.password,
+        "account_id (in extra)": extra.get("account_id"),
+    }
+    missing = [field for field, value in required.items() if not value]
+    if missing:
+        raise InvalidSettings(
+            f"The connection {connection.conn_id!r} lacks {', '.join(missing)}. "
+            "Fill in what the page of the Server-to-Server OAuth app shows."
+        )
+    return Settings(
+        Credentials(
+            client_id=str(connection.login),
+            client_secret=str(connection.password),
+            account_id=str(extra["account_id"]),
+            token_url=extra.get("token_url") or DEFAULT_TOKEN_URL,
+        ),
+        api_url=_api_url(connection),
+        requests_per_second=_number(extra, "requests_per_second", DEFAULT_REQUESTS_PER_SECOND),
+        timeout=_number(extra, "timeout", DEFAULT_TIMEOUT),
+    )
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Turn Zoom's errors into Airflow's: permanent ones fail the task at once, the others let it retry."""
+    try:
+        yield
+    except PermanentError as error:
+        raise AirflowFailException(str(error)) from error
+    except ZoomError as error:
+        raise AirflowException(str(error)) from error
+
+
+def _connection_type() -> dict[str, Any]:
+    [connection_type] = get_provider_info()["connection-types"]
+    return dict(connection_type)
+
+
+def _api_url(connection: Connection) -> str:
+    """Put together what a connection given as a URI takes apart."""
+    host = (connection.host or "").strip().rstrip("/")
+    if not host:
+        return DEFAULT_API_URL
+    url = host if "://" in host else f"https://{host}"
+    if connection.port and not urlsplit(url).port:
+        scheme, rest = url.split("://", 1)
+        name, slash, path = rest.partition("/")
+        url = f"{scheme}://{name}:{connection.port}{slash}{path}"
+    return f"{url}/{connection.schema.strip('/')}" if connection.schema else url
+
+
+def _number(extra: dict[str, Any], name: str, default: float) -> float:
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InvalidSettings(f"{name} is {value!r}. Give a number in the connection's extra.") from None

@@ -1,0 +1,109 @@
+"""Finds the ``[start, end)`` that a run is for: one answer for operator and sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import pendulum
+
+from airflow_provider_zcc.zoom.errors import InvalidQuery
+
+_CURE = (
+    "Schedule the Dag with CronDataIntervalTimetable(...) or CronTriggerTimetable(..., interval=...), "
+    "or give the task interval_length, or start and end."
+)
+
+
+class Interval(NamedTuple):
+    """The half-open interval ``[start, end)``.
+
+    :param start: first instant, timezone-aware.
+    :param end: the instant after the last, timezone-aware.
+    """
+
+    start: datetime
+    end: datetime
+
+
+def resolve_interval(
+    context: Mapping[str, Any],
+    *,
+    start: datetime | str | None = None,
+    end: datetime | str | None = None,
+    interval_length: timedelta | str | None = None,
+) -> Interval:
+    """Find the interval that a task is to read.
+
+    ``start`` and ``end`` win; then the run's own data interval; then ``interval_length``, which ends at a
+    zero-length data interval or begins at the ``partition_date`` of a partitioned run.
+
+    :param context: the task's context.
+    :param start: first instant, timezone-aware or ISO 8601 with an offset.
+    :param end: the instant after the last, likewise.
+    :param interval_length: a timedelta, or an ISO 8601 duration such as ``P1D`` or ``PT1H``.
+    :raises InvalidQuery: if that leaves no interval, or none that makes sense.
+    """
+    length = None if interval_length is None else _length(interval_length)
+    if start is not None or end is not None:
+        if start is None or end is None:
+            missing = "start" if start is None else "end"
+            raise InvalidQuery(f"{missing} is missing. Give start and end together, or neither.")
+        return _ordered(_instant("start", start), _instant("end", end))
+    run_start, run_end = context.get("data_interval_start"), context.get("data_interval_end")
+    if run_start is None or run_end is None:
+        partition_date = context.get("partition_date")
+        if partition_date is None:
+            raise InvalidQuery(f"The run has no data interval, so there is nothing to read. {_CURE}")
+        if length is None:
+            raise InvalidQuery(
+                "The run has a partition_date and no data interval. Give the task interval_length, the length "
+                "of a partition, or start and end."
+            )
+        first = pendulum.instance(partition_date)
+        return Interval(first, first + length)
+    if run_start != run_end:
+        return _ordered(run_start, run_end)
+    if length is None:
+        raise InvalidQuery(
+            f"The run's data interval has no length: it starts and ends at {run_end}, as a cron string or timedelta "
+            f"gives it on Airflow 3. Reading it would give an empty file. {_CURE}"
+        )
+    last = pendulum.instance(run_end)
+    return Interval(last - length, last)
+
+
+def _instant(name: str, value: datetime | str) -> datetime:
+    moment: Any = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise InvalidQuery(
+                f"{name} is not an ISO 8601 time: {value!r}. Give one such as 2026-11-02T00:00:00+00:00."
+            ) from None
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise InvalidQuery(f"{name} has no timezone: {value!r}. Give an offset, as in 2026-11-02T00:00:00+00:00.")
+    return moment
+
+
+def _ordered(start: datetime, end: datetime) -> Interval:
+    if end <= start:
+        raise InvalidQuery(f"end ({end}) is not after start ({start}). Give an interval [start, end).")
+    return Interval(start, end)
+
+
+def _length(value: timedelta | str) -> timedelta:
+    length: Any = value
+    if isinstance(value, str):
+        try:
+            length = pendulum.parse(value.strip())
+        except ValueError:
+            length = None
+    if not isinstance(length, timedelta) or length <= timedelta():
+        raise InvalidQuery(
+            f"interval_length is not a length of time: {value!r}. Give a positive timedelta, or an ISO 8601 "
+            "duration such as P1D or PT1H."
+        )
+    return length

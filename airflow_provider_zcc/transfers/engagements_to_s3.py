@@ -1,0 +1,282 @@
+"""A data interval's engagements -> one object of JSON lines in S3."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    Asset,
+    BaseOperator,
+    conf,
+)
+from airflow.providers.common.compat.standard.triggers import TimeDeltaTrigger
+from botocore.exceptions import ClientError
+
+from airflow_provider_zcc.filters import FILTER_TEMPLATE_FIELDS, rendered_filters
+from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
+from airflow_provider_zcc.interval import resolve_interval
+from airflow_provider_zcc.zoom.errors import InvalidQuery, RateLimitedUntil
+from airflow_provider_zcc.zoom.jsonl import JsonLines
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_zcc.zoom.reader import Counts, EngagementReader
+
+#: Seconds between two lines on progress.
+_PROGRESS_INTERVAL = 5.0
+_CHOICES = {
+    "compression": ("infer", "gzip", "none"),
+    "on_empty": ("write", "skip", "fail"),
+    "on_incomplete": ("fail", "warn"),
+}
+
+
+class EngagementsToS3Operator(BaseOperator):
+    """
+    Writes the Zoom Contact Center engagements that began in ``[start, end)`` to S3, one JSON object a line.
+
+    The engagements stream through compression into the upload while they arrive. The object appears whole or
+    not at all, holds each engagement once, as Zoom sent it, and has the same bytes if the same data is read
+    again. Returns its ``s3://`` URI; the XCom ``summary`` and the ``extra`` of the events of the task's outlet
+    assets hold start, end, records, requests, duplicates_dropped, outside_interval, bytes and seconds.
+
+    :param s3_key: key of the object, or a whole ``s3://`` URL. (templated)
+    :param s3_bucket: bucket; None if ``s3_key`` is a URL. (templated)
+    :param start: first instant of the interval: a timezone-aware datetime, or ISO 8601 with an offset. Goes
+        with ``end``; by default the run's data interval is read. (templated)
+    :param end: the instant after the last, likewise. (templated)
+    :param interval_length: length of the interval where the run's own has none: a timedelta or an ISO 8601
+        duration. It ends at a zero-length data interval, or begins at the ``partition_date``. (templated)
+    :param queue_id: only this queue. (templated)
+    :param user_id: only this agent. (templated)
+    :param consumer_number: only this consumer's phone number. Templated, but kept out of the rendered template
+        fields that Airflow shows, because it is a person's.
+    :param channel_types: only these: voice, sms, chat, video, kiosk, in_app_chat, in_app_video. Deprecated by
+        Zoom. (templated)
+    :param channel: only this one: voice, video, messaging, email. (templated)
+    :param channel_sources: only these: in_app_video, kiosk_video, web_video, web_chat, in_app_chat, sms,
+        facebook_messenger, whatsapp, email_address. (templated)
+    :param direction: inbound or outbound. (templated)
+    :param timezone: IANA name of the timezone in which times are written; which engagements are read does not
+        depend on it. Default: UTC. (templated)
+    :param zcc_conn_id: connection to Zoom. (templated)
+    :param aws_conn_id: connection to AWS. (templated)
+    :param replace: whether an object that exists may be replaced. If not, and it exists, the task fails before
+        anything is asked of Zoom.
+    :param encrypt: whether S3 encrypts the object with AES256.
+    :param acl_policy: canned ACL of the object. (templated)
+    :param verify: whether, or with which CA bundle, the certificate of S3 is verified, as in S3Hook.
+    :param compression: ``gzip``, ``none``, or ``infer`` from the key's ending ``.gz``. (templated)
+    :param on_empty: without an engagement in the interval, ``write`` an object without lines, ``skip`` the task
+        or ``fail`` it. (templated)
+    :param on_incomplete: when Zoom reports more engagements than it delivers, also when asked again, ``fail``
+        or ``warn`` and write what came. (templated)
+    :param max_concurrency: how many parts of the interval are read at the same time.
+    :param deferrable: when Zoom names a time far away at which requests are welcome again, as for its daily
+        limit, wait for it without a worker slot; else the task fails and names the time.
+    """
+
+    template_fields: Sequence[str] = (
+        "s3_key",
+        "s3_bucket",
+        "start",
+        "end",
+        "interval_length",
+        *FILTER_TEMPLATE_FIELDS,
+        "zcc_conn_id",
+        "aws_conn_id",
+        "acl_policy",
+        "compression",
+        "on_empty",
+        "on_incomplete",
+    )
+    ui_color = "#d6e9ff"
+
+    def __init__(
+        self,
+        *,
+        s3_key: str,
+        s3_bucket: str | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        interval_length: timedelta | str | None = None,
+        queue_id: str | None = None,
+        user_id: str | None = None,
+        consumer_number: str | None = None,
+        channel_types: str | Sequence[str] | None = None,
+        channel: str | None = None,
+        channel_sources: str | Sequence[str] | None = None,
+        direction: str | None = None,
+        timezone: str | None = None,
+        zcc_conn_id: str = ZoomContactCenterHook.default_conn_name,
+        aws_conn_id: str | None = "aws_default",
+        replace: bool = True,
+        encrypt: bool = False,
+        acl_policy: str | None = None,
+        verify: bool | str | None = None,
+        compression: str = "infer",
+        on_empty: str = "write",
+        on_incomplete: str = "fail",
+        max_concurrency: int = 8,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.s3_key = s3_key
+        self.s3_bucket = s3_bucket
+        self.start = start
+        self.end = end
+        self.interval_length = interval_length
+        self.queue_id = queue_id
+        self.user_id = user_id
+        self.consumer_number = consumer_number
+        self.channel_types = channel_types
+        self.channel = channel
+        self.channel_sources = channel_sources
+        self.direction = direction
+        self.timezone = timezone
+        self.zcc_conn_id = zcc_conn_id
+        self.aws_conn_id = aws_conn_id
+        self.replace = replace
+        self.encrypt = encrypt
+        self.acl_policy = acl_policy
+        self.verify = verify
+        self.compression = compression
+        self.on_empty = on_empty
+        self.on_incomplete = on_incomplete
+        self.max_concurrency = max_concurrency
+        self.deferrable = deferrable
+
+    def execute(self, context: Context) -> str:
+        """Read the interval and write the object.
+
+        :param context: the task's context.
+        :return: the object's ``s3://`` URI.
+        """
+        with airflow_errors():
+            try:
+                return self._extract(context)
+            except RateLimitedUntil as error:
+                if self.deferrable:
+                    self._defer_until(error.retry_at)
+                raise
+
+    def resume(self, context: Context, event: Any = None) -> str:  # noqa: ARG002
+        """Begin anew after waiting for Zoom's rate limit: nothing was written before.
+
+        :param context: the task's context.
+        :param event: what the trigger said.
+        :return: the object's ``s3://`` URI.
+        """
+        return self.execute(context)
+
+    def _extract(self, context: Context) -> str:
+        started = time.monotonic()
+        self._check_choices()
+        interval = resolve_interval(context, start=self.start, end=self.end, interval_length=self.interval_length)
+        hook = ZoomContactCenterHook(self.zcc_conn_id, max_concurrency=self.max_concurrency)
+        reader = hook.reader(
+            *interval, fail_if_incomplete=self.on_incomplete == "fail", **rendered_filters(self, context)
+        )
+        s3_hook = S3Hook(aws_conn_id=self.aws_conn_id, verify=self.verify)
+        bucket, key = self._find_target(s3_hook)
+        uri = f"s3://{bucket}/{key}"
+        self.log.info("Reading the engagements from %s to %s into %s.", interval.start, interval.end, uri)
+        lines = self._open(reader, hook, gzip=self._compresses(key))
+        try:
+            s3_hook.load_file_obj(lines, key, bucket, self.replace, self.encrypt, self.acl_policy)
+        finally:
+            reader.stop()
+        summary = {
+            "start": interval.start.isoformat(),
+            "end": interval.end.isoformat(),
+            "records": reader.counts.records,
+            "requests": hook.requests_sent,
+            "duplicates_dropped": reader.counts.duplicates_dropped,
+            "outside_interval": reader.counts.outside_interval,
+            "bytes": lines.bytes,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        self.log.info("Wrote %s: %s", uri, summary)
+        self._publish(summary, context)
+        return uri
+
+    def _check_choices(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise InvalidQuery(f"{name} is {getattr(self, name)!r}. Give one of {', '.join(allowed)}.")
+
+    def _compresses(self, key: str) -> bool:
+        return self.compression == "gzip" or (self.compression == "infer" and key.endswith(".gz"))
+
+    def _find_target(self, s3_hook: S3Hook) -> tuple[str, str]:
+        """Return bucket and key, after finding out all that can be known before Zoom is asked."""
+        try:
+            bucket, key = S3Hook.get_s3_bucket_key(self.s3_bucket, self.s3_key, "s3_bucket", "s3_key")
+        except (TypeError, AirflowException) as error:
+            raise InvalidQuery(f"{error}. Give s3_bucket and a key, or s3_key as a whole s3:// URL.") from None
+        if not bucket or not key:
+            raise InvalidQuery("The bucket or the key is empty. Give s3_bucket and s3_key, or s3_key as an s3:// URL.")
+        try:
+            s3_hook.get_conn().head_bucket(Bucket=bucket)
+        except ClientError as error:
+            # 403 is no proof: a role may write to a bucket that it may not list.
+            if error.response["Error"]["Code"] != "403":
+                raise InvalidQuery(
+                    f"The bucket {bucket} cannot be used ({error.response['Error']['Code']}). "
+                    "Create it, or correct s3_bucket and aws_conn_id."
+                ) from None
+        if not self.replace and s3_hook.check_for_key(key, bucket):
+            raise InvalidQuery(
+                f"s3://{bucket}/{key} exists and replace is False. Delete the object, or allow it to be replaced."
+            )
+        return bucket, key
+
+    def _open(self, reader: EngagementReader, hook: ZoomContactCenterHook, *, gzip: bool) -> JsonLines:
+        """Start reading, and decide what to do without an engagement before an upload begins."""
+        batches = self._log_progress(reader, hook)
+        first = next(batches, None)
+        if first is None and self.on_empty == "skip":
+            raise AirflowSkipException("No engagement began in the interval, and on_empty is 'skip': nothing written.")
+        if first is None and self.on_empty == "fail":
+            raise AirflowFailException(
+                "No engagement began in the interval, and on_empty is 'fail': nothing written. "
+                "Check interval and filters, or choose on_empty='write' or 'skip'."
+            )
+        return JsonLines(chain([first or []], batches), gzip=gzip)
+
+    def _log_progress(self, reader: EngagementReader, hook: ZoomContactCenterHook) -> Iterator[list[bytes]]:
+        started = logged = time.monotonic()
+        for batch in reader.batches():
+            yield batch
+            now = time.monotonic()
+            if now - logged >= _PROGRESS_INTERVAL:
+                logged = now
+                self.log.info("%s", _progress(reader.counts, hook.requests_sent, now - started))
+
+    def _publish(self, summary: dict[str, Any], context: Context) -> None:
+        context["ti"].xcom_push(key="summary", value=summary)
+        for outlet in self.outlets or ():
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra = dict(summary)
+
+    def _defer_until(self, moment: datetime) -> None:
+        self.log.warning("Zoom's rate limit is used up. Waiting without a worker slot until %s.", moment)
+        self.defer(trigger=TimeDeltaTrigger(moment - datetime.now(UTC)), method_name="resume")
+
+
+def _progress(counts: Counts, requests: int, seconds: float) -> str:
+    text = f"{counts.records:,} records, {requests:,} requests, {requests / seconds:.1f} requests/s"
+    if counts.all_asked and counts.records:
+        share = min(1.0, counts.records / max(counts.expected, 1))
+        text += f", {share:.0%}, about {seconds * (1 / share - 1):.0f} s left"
+    return text

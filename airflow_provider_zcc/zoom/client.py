@@ -1,0 +1,245 @@
+"""One request to Zoom: token, pace, send, try again or raise a typed error."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import requests
+from requests.adapters import HTTPAdapter
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from airflow_provider_zcc.zoom.errors import (
+    PageTokenExpired,
+    PassingError,
+    PermanentError,
+    RateLimited,
+    RateLimitedUntil,
+    Stopped,
+    TokenRefused,
+)
+from airflow_provider_zcc.zoom.http import error_body, quote, rate_limited, send, user_agent
+from airflow_provider_zcc.zoom.oauth import BearerAuth, TokenSource, shared_token_source
+from airflow_provider_zcc.zoom.pacing import Pacer
+from airflow_provider_zcc.zoom.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+Parameters = Sequence[tuple[str, str]]
+
+#: Zoom's names for the scope of the endpoint: granular, classic, and classic as of 2023.
+SCOPES = (
+    "contact_center:read:list_engagements:admin",
+    "contact_center_report:read:admin",
+    "contact_center_engagement:read:admin",
+)
+#: Seconds after which a persistent outage ends a request.
+OUTAGE_PATIENCE = 120.0
+#: The same for a rate limit, and the longest ``Retry-After`` that is waited for: five minutes, as a multiple.
+_PATIENCE_WITH_LIMITS = 2.5
+#: Seconds between requests after a 429 that names no time.
+_RATE_LIMIT_PAUSE = 1.0
+_TOKEN_ATTEMPTS = 3
+
+#: What to do about a permanent error, by HTTP status and Zoom's code. Sources: the error tables of Zoom's
+#: "List engagements" reference and of its Contact Center API, as of 2026.
+_CURES = {
+    (400, 300): "Correct the query.",
+    (400, 4711): f"Add the scope {SCOPES[0]} (classic: {SCOPES[1]}, before {SCOPES[2]}) to the app and activate it.",
+    (401, 1001): "Check that the owner of the OAuth app is a user of the account.",
+    (401, 1601): "Give the owner of the OAuth app a role with access to Contact Center reports.",
+    (403, 9001): "Give the owner of the OAuth app a Contact Center role with the engagement privileges.",
+    (403, 1022): "Assign a Contact Center licence to the owner of the OAuth app.",
+    (404, 1201): "Check queue_id.",
+    (404, 1001): "Check user_id.",
+}
+_DEFAULT_CURES = {
+    401: "Check the OAuth app and the role of its owner.",
+    403: "Check the OAuth app, the role of its owner and its Contact Center licence.",
+    404: "Check the connection's host: it has to end with the API's version, as in https://api.zoom.us/v2.",
+}
+
+
+class ZoomClient:
+    """Sends authorised, paced and patient GET requests to one Zoom account; threads may share it.
+
+    :param settings: the account.
+    :param connections: how many HTTP connections to keep open, one for each thread that will ask.
+    :param token_source: where tokens come from; by default the one that this process shares for the app.
+    :param patience: seconds after which a persistent outage ends a request; a rate limit may last two and a
+        half times as long. With 0, every request is sent once.
+    :param on_token: told every new token before it is used, so that it can be masked in logs.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        connections: int = 8,
+        token_source: TokenSource | None = None,
+        patience: float = OUTAGE_PATIENCE,
+        on_token: Callable[[str], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._outage_patience = patience
+        self._limit_patience = patience * _PATIENCE_WITH_LIMITS
+        self._pacer = Pacer(settings.requests_per_second)
+        self._auth = BearerAuth(
+            token_source or shared_token_source(settings.credentials), settings.api_url, settings.timeout, on_token
+        )
+        self._requests_sent = 0
+        self._count_lock = threading.Lock()
+        self.session = requests.Session()
+        self.session.auth = self._auth
+        self.session.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
+        self.session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=connections))
+        self.session.mount("https://", HTTPAdapter(pool_connections=1, pool_maxsize=connections))
+
+    @property
+    def requests_sent(self) -> int:
+        """Requests sent to the API so far, those that failed included."""
+        return self._requests_sent
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        self.session.close()
+
+    def get(
+        self, path: str, params: Parameters, read: Callable[[bytes], Answer], stop: threading.Event | None = None
+    ) -> Answer:
+        """Return what a successful answer says.
+
+        An outage is waited out for about two minutes, a rate limit for about five.
+
+        :param path: path below the API's base, with a leading slash.
+        :param params: query parameters; a key may repeat.
+        :param read: makes the answer out of the body; its PassingError stands for an outage.
+        :param stop: when set, waiting ends and no further request is sent.
+        :raises PermanentError: if the same request will always be refused.
+        :raises PageTokenExpired: if the page token among the parameters is dead.
+        :raises PassingError: if the outage outlasts the patience.
+        :raises RateLimitedUntil: if Zoom names a time that is further away than that.
+        :raises RateLimited: if the rate limit outlasts the patience.
+        :raises Stopped: if ``stop`` is set.
+        """
+        stop = stop or threading.Event()
+
+        def sleep(seconds: float) -> None:
+            if stop.wait(seconds):
+                raise Stopped("Reading was stopped.")
+
+        for_a_token = Retrying(
+            retry=retry_if_exception_type(TokenRefused), stop=stop_after_attempt(_TOKEN_ATTEMPTS), reraise=True
+        )
+        for_an_outage = Retrying(
+            retry=retry_if_exception_type(PassingError),
+            stop=stop_after_delay(self._outage_patience),
+            wait=wait_random_exponential(multiplier=0.5, max=20),
+            sleep=sleep,
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        for_the_limit = Retrying(
+            retry=retry_if_exception(_may_be_waited_for),
+            stop=stop_after_delay(self._limit_patience),
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        try:
+            answer: Answer = for_the_limit(for_an_outage, for_a_token, self._send, path, params, read, stop)
+            return answer
+        except TokenRefused as error:
+            raise PermanentError(f"{error} New tokens are refused as well. Check the OAuth app.") from None
+
+    def _send(self, path: str, params: Parameters, read: Callable[[bytes], Answer], stop: threading.Event) -> Answer:
+        self._pacer.wait(stop)
+        with self._count_lock:
+            self._requests_sent += 1
+        try:
+            response = send(
+                self.session.get, self._settings.api_url + path, params=params, timeout=self._settings.timeout
+            )
+            self._learn_limit(response)
+            if response.status_code == 200:
+                self._pacer.accepted()
+                return read(response.content)
+            raise self._error(response, params)
+        except RateLimited as error:
+            self._hold_back(error)
+            raise
+        except TokenRefused as error:
+            self._auth.forget(error.token)
+            raise
+
+    def _learn_limit(self, response: requests.Response) -> None:
+        if response.headers.get("X-RateLimit-Type", "").upper() == "QPS":
+            try:
+                self._pacer.announced(float(response.headers["X-RateLimit-Limit"]))
+            except (KeyError, ValueError):
+                log.debug("Zoom's X-RateLimit-Limit is unreadable.")
+
+    def _hold_back(self, error: RateLimited) -> None:
+        seconds = _RATE_LIMIT_PAUSE
+        if error.retry_at:
+            seconds = (error.retry_at - datetime.now(UTC)).total_seconds()
+            if seconds > self._limit_patience:
+                raise RateLimitedUntil(f"{error} Zoom asks to come back at {error.retry_at}.", error.retry_at)
+        self._pacer.refused(max(seconds, 0.0))
+
+    def _error(self, response: requests.Response, params: Parameters) -> Exception:
+        body = error_body(response)
+        status, code = response.status_code, _integer(body.get("code"))
+        token = str(response.request.headers["Authorization"]).removeprefix("Bearer ")
+        personal = [value for key, value in params if key in ("consumer_number", "next_page_token")]
+        unedited = _words(body)
+        words = quote(unedited, hidden=(token, *personal, *(value.lstrip("+") for value in personal)))
+        if status == 429:
+            return rate_limited(response, words)
+        said = f"HTTP {status}" + (f", code {code}" if code is not None else "") + (f": {words}" if words else "")
+        if status >= 500 or (not body and status not in _DEFAULT_CURES):
+            return PassingError(f"Zoom could not answer ({said}). Look at Zoom's status page if this goes on.")
+        if (status in (400, 401) and code == 124) or (status == 401 and code is None):
+            return TokenRefused(f"Zoom refused the access token ({said}).", token)
+        if "next page token" in unedited.lower() and any(key == "next_page_token" for key, _ in params):
+            return PageTokenExpired(f"Zoom's page token ended ({said}).")
+        if code == 4711:
+            self._auth.forget(token)
+        cure = _CURES.get((status, code or 0)) or _DEFAULT_CURES.get(status) or "Correct the query."
+        return PermanentError(f"Zoom refused the request ({said}). {cure}")
+
+
+def _words(body: dict[str, object]) -> str:
+    words = str(body.get("message") or body.get("errorMessage") or body.get("reason") or "")
+    errors = body.get("errors")
+    for error in errors if isinstance(errors, list) else []:
+        if isinstance(error, dict):
+            words += f" [{error.get('field', '')}: {error.get('message', '')}]"
+    return words
+
+
+def _integer(value: object) -> int | None:
+    try:
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError):
+        return None
+
+
+def _may_be_waited_for(error: BaseException) -> bool:
+    return isinstance(error, RateLimited) and not isinstance(error, RateLimitedUntil)
+
+
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("%s Trying again (attempt %d).", error, state.attempt_number + 1)

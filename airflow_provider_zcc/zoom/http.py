@@ -1,0 +1,112 @@
+"""What both of Zoom's servers, the token's and the API's, have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import requests
+
+from airflow_provider_zcc.zoom.errors import InvalidSettings, PassingError, PermanentError, RateLimited
+
+_LONGEST_QUOTE = 300
+
+
+def user_agent() -> str:
+    """Name this package and its version to Zoom's support."""
+    try:
+        return f"airflow-provider-zcc/{version('airflow-provider-zcc')}"
+    except PackageNotFoundError:
+        return "airflow-provider-zcc"
+
+
+def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> requests.Response:
+    """Send one request and refuse whatever is not an answer of the server that was asked.
+
+    :param request: a method of ``requests`` or of a session.
+    :param url: where to.
+    :param kwargs: passed on.
+    :raises PassingError: if the connection or the body broke.
+    :raises PermanentError: if certificates are wrong or the server redirects.
+    """
+    # The errors of requests quote the URL, and with it a consumer's number: they are not chained.
+    try:
+        response = request(url, allow_redirects=False, **kwargs)
+    except requests.exceptions.SSLError:
+        raise PermanentError(
+            f"The TLS certificate of {_host(url)} could not be verified. "
+            "Check the connection's host, and the proxy or certificate bundle of this worker."
+        ) from None
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError):
+        raise InvalidSettings(f"{_host(url)} is not a host that can be asked. Check the connection.") from None
+    except requests.exceptions.RequestException as error:
+        raise PassingError(
+            f"The connection to {_host(url)} broke ({type(error).__name__}). Check the network if this goes on."
+        ) from None
+    if response.is_redirect or response.is_permanent_redirect:
+        raise PermanentError(
+            f"{_host(url)} redirected the request (HTTP {response.status_code}), which is refused to keep the "
+            "credentials where they belong. Check the connection's host and token_url."
+        )
+    return response
+
+
+def error_body(response: requests.Response) -> dict[str, Any]:
+    """Read the JSON object of an error; an HTML page or nonsense gives an empty one."""
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def quote(words: object, hidden: Iterable[str] = ()) -> str:
+    """Make the server's words fit for a log: one short line without secrets.
+
+    :param words: what the server said.
+    :param hidden: values that must not be repeated, such as a token or a consumer's number.
+    """
+    text = " ".join(str(words).split())
+    for value in hidden:
+        if value:
+            text = text.replace(value, "***")
+    return text[:_LONGEST_QUOTE]
+
+
+def rate_limited(response: requests.Response, words: str) -> RateLimited:
+    """Turn an HTTP 429 into its error.
+
+    :param response: the answer.
+    :param words: Zoom's own, fit for a log.
+    """
+    message = f"Zoom's rate limit was reached (HTTP 429{f': {words}' if words else ''})."
+    return RateLimited(message, retry_after(response.headers.get("Retry-After"), datetime.now(UTC)))
+
+
+def retry_after(value: str | None, now: datetime) -> datetime | None:
+    """Read a ``Retry-After`` header: seconds, an HTTP date, or an ISO 8601 instant as Zoom documents it.
+
+    :param value: the header, or None.
+    :param now: the present, timezone-aware.
+    :return: the instant that it names, timezone-aware; None if it is absent or unreadable.
+    """
+    text = (value or "").strip()
+    try:
+        return now + timedelta(seconds=float(text))
+    except (ValueError, OverflowError):
+        pass
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            moment = read(text)
+        except ValueError:
+            continue
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return None
+
+
+def _host(url: str) -> str:
+    return url.split("/")[2] if url.count("/") > 1 else url

@@ -1,0 +1,58 @@
+"""Records -> a readable stream of JSON lines, compressed on the way."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator
+
+_GZIP_LEVEL = 6
+#: zlib's notation for a gzip stream. Its header carries no name and no time, so the same data gives the same bytes.
+_GZIP_FORMAT = 16 + zlib.MAX_WBITS
+
+
+class JsonLines(io.RawIOBase):
+    """A binary file object that reads batches of records as they come, and holds no more than it was asked for.
+
+    :param batches: records, each one line of JSON without its line break.
+    :param gzip: compress.
+    """
+
+    def __init__(self, batches: Iterator[list[bytes]], *, gzip: bool) -> None:
+        self.bytes = 0
+        self._chunks = _compressed(_joined(batches)) if gzip else _joined(batches)
+        self._buffer = bytearray()
+        self._ended = False
+
+    def readable(self) -> bool:
+        """Say that this is for reading."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return exactly ``size`` bytes, fewer only at the end: S3 refuses a part that is too small.
+
+        :param size: how many; all that is left if negative.
+        """
+        while not self._ended and (size < 0 or len(self._buffer) < size):
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                self._ended = True
+            else:
+                self._buffer += chunk
+        size = len(self._buffer) if size < 0 else size
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        self.bytes += len(data)
+        return data
+
+
+def _joined(batches: Iterator[list[bytes]]) -> Iterator[bytes]:
+    for lines in batches:
+        yield b"\n".join([*lines, b""])
+
+
+def _compressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    compressor = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
+    for chunk in chunks:
+        yield compressor.compress(chunk)
+    yield compressor.flush()

@@ -1,0 +1,148 @@
+"""One window, page after page: each record once, and all of them, over as many readings as that takes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from airflow_provider_zcc.zoom.errors import IncompleteAnswer, PageTokenExpired, PassingError
+from airflow_provider_zcc.zoom.page import Page, Record
+from airflow_provider_zcc.zoom.window import Place, Window, possible_instants
+
+log = logging.getLogger(__name__)
+
+#: Pages in a row without a new record that are taken for a loop.
+_MOST_FUTILE_PAGES = 10
+#: Readings in a row without a new record after which a window that stays short is given up.
+_SHORT_READINGS = 1
+#: The same for a window whose page tokens die.
+_DEAD_READINGS = 3
+
+
+class Kept(NamedTuple):
+    """A record that belongs to the window.
+
+    :param line: its JSON.
+    :param unsure: the record, if another window may deliver it as well.
+    """
+
+    line: bytes
+    unsure: Record | None
+
+
+class Pagination:
+    """Follows the pages of one window.
+
+    :param ask: fetches a page: the first for None, the one behind a page token otherwise.
+    :param window: the window.
+    :param fail_if_incomplete: raise, rather than warn, when Zoom's own count says that records are missing
+        although the window was read again.
+    """
+
+    def __init__(self, ask: Callable[[str | None], Page], window: Window, *, fail_if_incomplete: bool) -> None:
+        self.duplicates = 0
+        self._ask = ask
+        self._window = window
+        self._fail_if_incomplete = fail_if_incomplete
+        self._seen: set[str | bytes] = set()
+        self._page: Page
+
+    def batches(self, first_page: Page) -> Iterator[list[Kept]]:
+        """Yield the window's records, a page at a time.
+
+        :param first_page: the first page.
+        :raises IncompleteAnswer: if records are missing for good.
+        :raises PassingError: if pages lead in a circle, or page tokens die again and again.
+        """
+        self._page = first_page
+        yield from self._reading()
+        futile = 0
+        while problem := self._problem():
+            log.warning("%s Reading the window again from its first page.", problem)
+            known = len(self._seen)
+            self._page = self._ask(None)
+            yield from self._reading()
+            futile = futile + 1 if len(self._seen) == known else 0
+            if futile == (_DEAD_READINGS if self._died else _SHORT_READINGS):
+                self._give_up()
+                return
+
+    def _reading(self) -> Iterator[list[Kept]]:
+        """Follow the page tokens from the first page to the last, or to where a token dies."""
+        self._died = False
+        delivered: set[str | bytes] = set()
+        tokens: set[str] = set()
+        futile = 0
+        while True:
+            before = len(delivered)
+            yield self._new_records(delivered)
+            futile = 0 if len(delivered) > before else futile + 1
+            token = self._page.next_page_token
+            if token is None:
+                return
+            if token in tokens or futile == _MOST_FUTILE_PAGES:
+                raise PassingError(
+                    f"Zoom's pages from {self._span} lead in a circle: they bring nothing new and do not end. "
+                    "Try again later; if it goes on, read a shorter interval."
+                )
+            tokens.add(token)
+            try:
+                self._page = self._ask(token)
+            except PageTokenExpired:
+                self._died = True
+                return
+
+    def _new_records(self, delivered: set[str | bytes]) -> list[Kept]:
+        kept = []
+        for record in self._page.records:
+            if record.identity in delivered:
+                self.duplicates += 1
+                continue
+            delivered.add(record.identity)
+            if record.identity in self._seen:
+                continue
+            self._seen.add(record.identity)
+            place = self._window.place(record.start_time)
+            if place is not Place.LATER:
+                kept.append(Kept(record.line, record if place is Place.UNSURE else None))
+        return kept
+
+    def _problem(self) -> str | None:
+        if self._died:
+            return f"Zoom's page token for {self._span} ended early."
+        total = self._page.total_records
+        if total is not None and len(self._seen) < total:
+            return f"Zoom reports {total} engagements from {self._span} and delivered {len(self._seen)}."
+        if self._range_was_cut():
+            return f"Zoom answered for a part of {self._span} only."
+        return None
+
+    def _range_was_cut(self) -> bool:
+        starts, ends = (possible_instants(echo, self._window.timezone) for echo in self._page.range)
+        return _all_after(starts, self._window.start) or _all_before(ends, self._window.end)
+
+    def _give_up(self) -> None:
+        problem = self._problem()
+        if problem is None:
+            return
+        if self._died:
+            raise PassingError(f"{problem} So did {_DEAD_READINGS} more. Try again later, or read a shorter interval.")
+        if self._fail_if_incomplete:
+            raise IncompleteAnswer(
+                f"{problem} Reading again brought no more. Try again later, or accept it with on_incomplete='warn'."
+            )
+        log.warning("%s Reading again brought no more; going on without the rest.", problem)
+
+    @property
+    def _span(self) -> str:
+        return f"{self._window.start:%Y-%m-%dT%H:%M:%SZ} to {self._window.end:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _all_after(instants: tuple[datetime, ...], bound: datetime) -> bool:
+    return bool(instants) and min(instants) > bound
+
+
+def _all_before(instants: tuple[datetime, ...], bound: datetime) -> bool:
+    return bool(instants) and max(instants) < bound

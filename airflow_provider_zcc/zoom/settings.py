@@ -1,0 +1,92 @@
+"""How to reach one Zoom account, checked before the first request."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from airflow_provider_zcc.zoom.errors import InvalidSettings
+
+DEFAULT_API_URL = "https://api.zoom.us/v2"
+DEFAULT_TOKEN_URL = "https://zoom.us/oauth/token"  # noqa: S105
+DEFAULT_REQUESTS_PER_SECOND = 10.0
+DEFAULT_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A Server-to-Server OAuth app of a Zoom account.
+
+    :param client_id: the app's Client ID.
+    :param client_secret: the app's Client Secret; kept out of the repr.
+    :param account_id: the Account ID that the app belongs to.
+    :param token_url: where tokens are issued: https, or http on loopback.
+    """
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    account_id: str
+    token_url: str = DEFAULT_TOKEN_URL
+
+    def __post_init__(self) -> None:
+        require_secure(self.token_url, "token_url")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a client needs to know about an account.
+
+    :param credentials: who asks.
+    :param api_url: base of the API, without a trailing slash: https, or http on loopback.
+    :param requests_per_second: ceiling of the pace. Zoom's limit for this endpoint (label MEDIUM) is
+        10 requests/s an account on Pro and 20 on Business and above, as its rate limit page says.
+    :param timeout: seconds that one request may wait for a connection, and for the next bytes.
+    """
+
+    credentials: Credentials
+    api_url: str = DEFAULT_API_URL
+    requests_per_second: float = DEFAULT_REQUESTS_PER_SECOND
+    timeout: float = DEFAULT_TIMEOUT
+
+    def __post_init__(self) -> None:
+        require_secure(self.api_url, "host")
+        for name in ("requests_per_second", "timeout"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InvalidSettings(f"{name} is {value}. Give a number above 0 in the connection's extra.")
+
+
+def require_secure(url: str, field_name: str) -> None:
+    """Refuse a URL that would carry the client secret in the clear.
+
+    :param url: the URL to check.
+    :param field_name: the connection field that it came from, for the message.
+    :raises InvalidSettings: if it is not https and its host is not a loopback address.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        parts.port  # noqa: B018  reading it is what checks it
+    except ValueError:
+        parts, host = urlsplit(""), ""
+    if not host or parts.username or parts.query or parts.fragment:
+        raise InvalidSettings(
+            f"The connection's {field_name} is not the URL of a server. "
+            f"Give one such as {DEFAULT_API_URL if field_name == 'host' else DEFAULT_TOKEN_URL}, or leave it empty."
+        )
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+        raise InvalidSettings(
+            f"The connection's {field_name} is not an https URL, and the client secret must not travel in the clear. "
+            "Use https; http is accepted for loopback addresses alone."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

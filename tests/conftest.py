@@ -1,0 +1,57 @@
+"""The simulator, on a socket, for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+import pytest
+
+from airflow_provider_zcc.zoom.client import ZoomClient
+from airflow_provider_zcc.zoom.oauth import shared_token_source
+from airflow_provider_zcc.zoom.settings import Credentials, Settings
+from tests.zoom_simulator.app import Config, ZoomSimulator
+from tests.zoom_simulator.data import Engagements
+from tests.zoom_simulator.server import SimulatorServer
+
+#: Midnight after the last day of the simulated engagements.
+END = datetime(2026, 11, 9, tzinfo=UTC)
+
+StartSimulator = Callable[..., SimulatorServer]
+
+
+@pytest.fixture
+def start_simulator() -> Iterator[StartSimulator]:
+    """Start simulators that are stopped after the test.
+
+    Takes the engagements (default: 3,000 over the ten days before END), and the fields of Config.
+    """
+    with ExitStack() as stack:
+
+        def start(engagements: Engagements | None = None, **config: object) -> SimulatorServer:
+            if engagements is None:
+                engagements = Engagements.of_a_contact_centre(3_000, 10, end=END)
+            simulator = ZoomSimulator(engagements, Config(**config))  # type: ignore[arg-type]
+            return stack.enter_context(SimulatorServer(simulator))
+
+        yield start
+    shared_token_source.cache_clear()
+
+
+@pytest.fixture
+def simulator(start_simulator: StartSimulator) -> SimulatorServer:
+    """A simulator with 3,000 engagements over the ten days before END."""
+    return start_simulator()
+
+
+def settings_for(server: SimulatorServer, **changes: object) -> Settings:
+    """Return the settings that lead to a simulator."""
+    config = server.simulator.config
+    credentials = Credentials(config.client_id, config.client_secret, config.account_id, f"{server.url}/oauth/token")
+    return Settings(credentials, **{"api_url": f"{server.url}/v2", "requests_per_second": 1_000.0, **changes})  # type: ignore[arg-type]
+
+
+def client_for(server: SimulatorServer, *, patience: float = 10.0, **changes: object) -> ZoomClient:
+    """Return a client for a simulator that gives up sooner than in production."""
+    return ZoomClient(settings_for(server, **changes), patience=patience)

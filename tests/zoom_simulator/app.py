@@ -1,0 +1,461 @@
+"""The ASGI application: Zoom's token endpoint, ``GET /v2/contact_center/engagements``, and a way to look behind."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl
+from zoneinfo import ZoneInfo
+
+import pendulum
+
+from tests.zoom_simulator.data import AGENTS, QUEUES, Engagements, TimeStyle, Traits
+from tests.zoom_simulator.faults import Fault, befalling
+
+GRANULAR_SCOPE = "contact_center:read:list_engagements:admin"
+CLASSIC_SCOPES = ("contact_center_report:read:admin", "contact_center_engagement:read:admin")
+ENUMERATIONS = {
+    "channel_types": "voice sms chat video kiosk in_app_chat in_app_video",
+    "channel": "voice video messaging email",
+    "channel_sources": (
+        "in_app_video kiosk_video web_video web_chat in_app_chat sms facebook_messenger whatsapp email_address"
+    ),
+    "direction": "inbound outbound",
+}
+PARAMETERS = {*ENUMERATIONS, "queue_id", "user_id", "consumer_number", "timezone", "from", "to", "page_size"}
+PAGE_TOKEN_DIED = {"code": 300, "message": "The next page token is invalid or expired."}
+_KEY = secrets.token_bytes(16)
+
+
+@dataclass
+class Config:
+    """How the simulated account is set up.
+
+    :param requests_per_second: refuse more within any second; None for no limit.
+    :param daily_limit: refuse more in all, until the next midnight; None for no limit.
+    :param announces_limits: send the ``X-RateLimit-*`` headers.
+    :param latency: seconds that an answer takes.
+    :param token_life: seconds that an access token lives.
+    :param page_token_life: seconds that a page token lives.
+    :param one_token: a new access token ends the one before.
+    :param scopes: what the app was granted.
+    :param refusal: status and body with which the API refuses everybody, say for lack of a role.
+    :param order: of the records: ``ascending`` or ``descending`` by start, or ``shuffled``.
+    :param offset_times: when ``from`` came with an offset, write times with one, rather than with a literal Z.
+    """
+
+    client_id: str = "simulated-client"
+    client_secret: str = "simulated-secret"
+    account_id: str = "simulated-account"
+    requests_per_second: int | None = None
+    daily_limit: int | None = None
+    announces_limits: bool = True
+    latency: float = 0.0
+    token_life: float = 3_599.0
+    page_token_life: float = 900.0
+    one_token: bool = False
+    scopes: Sequence[str] = (GRANULAR_SCOPE,)
+    refusal: tuple[int, dict[str, Any]] | None = None
+    order: str = "descending"
+    offset_times: bool = False
+
+
+@dataclass
+class Stats:
+    """What the simulator has seen of its clients."""
+
+    api_requests: int = 0
+    token_requests: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+    queries: deque[list[tuple[str, str]]] = field(default_factory=lambda: deque(maxlen=10_000))
+    user_agents: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes out."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json;charset=UTF-8"
+
+    @classmethod
+    def json(cls, status: int, body: object, headers: dict[str, str] | None = None) -> Answer:
+        return cls(status, json.dumps(body).encode(), tuple((headers or {}).items()))
+
+
+class Refused(Exception):
+    """The request ends in an error answer."""
+
+    def __init__(self, status: int, code: int, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.answer = Answer.json(status, {"code": code, "message": message}, headers)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What came in."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class ZoomSimulator:
+    """The application.
+
+    :param engagements: what the account has.
+    :param config: how the account is set up.
+    """
+
+    def __init__(self, engagements: Engagements, config: Config | None = None) -> None:
+        self.engagements = engagements
+        self.config = config or Config()
+        self.stats = Stats()
+        self.faults: list[Fault] = []
+        self._tokens: dict[str, float] = {}
+        self._accepted: deque[float] = deque()
+        self._accepted_today = 0
+        self._numbers = lru_cache(maxsize=256)(self._find)
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Any) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"The simulator speaks HTTP alone, not {scope['type']}.")
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        request = Request(
+            scope["method"],
+            scope["path"],
+            scope["query_string"].decode(),
+            {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]},
+            body,
+        )
+        await self._reply(request, send)
+
+    async def _reply(self, request: Request, send: Any) -> None:
+        places = _places(request)
+        fault = befalling(self.faults, places)
+        if fault and fault.kind == "reset":
+            self._count(places, 0)
+            send.__self__.transport.abort()
+            return
+        answer = _befallen(self._answer(request, places, fault), fault)
+        self._count(places, answer.status)
+        pause = fault.details["seconds"] if fault and fault.kind == "delay" else 0.0
+        if "api" in places and (pause or self.config.latency):
+            await asyncio.sleep(pause + self.config.latency)
+        headers = [("content-type", answer.content_type), ("content-length", str(len(answer.body))), *answer.headers]
+        await send(
+            {
+                "type": "http.response.start",
+                "status": answer.status,
+                "headers": [(name.encode(), value.encode()) for name, value in headers],
+            }
+        )
+        if fault and fault.kind == "cut":
+            await send({"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True})
+            send.__self__.transport.close()
+            return
+        await send({"type": "http.response.body", "body": answer.body})
+
+    def _count(self, places: set[str], status: int) -> None:
+        self.stats.api_requests += "api" in places
+        self.stats.token_requests += "token" in places
+        self.stats.statuses[status] += 1
+
+    def _answer(self, request: Request, places: set[str], fault: Fault | None) -> Answer:
+        try:
+            if "token" in places:
+                return self._issue_token(request)
+            if "api" in places:
+                return self._list_engagements(request, fault)
+            if request.path.startswith("/_simulator/"):
+                return self._look_behind(request)
+        except Refused as refused:
+            return refused.answer
+        return Answer.json(404, {"code": 404, "message": "Not found."})
+
+    # OAuth
+
+    def _issue_token(self, request: Request) -> Answer:
+        config = self.config
+        basic = base64.b64encode(f"{config.client_id}:{config.client_secret}".encode()).decode()
+        if not hmac.compare_digest(request.headers.get("authorization", ""), f"Basic {basic}"):
+            return Answer.json(400, {"reason": "Invalid client_id or client_secret", "error": "invalid_client"})
+        form = parse_qs(request.body.decode())
+        if request.method != "POST" or form.get("grant_type") != ["account_credentials"]:
+            return Answer.json(400, {"reason": "unsupported grant type", "error": "unsupported_grant_type"})
+        if form.get("account_id") != [config.account_id]:
+            return Answer.json(400, {"reason": "Bad Request", "error": "invalid_request"})
+        if config.one_token:
+            self._tokens.clear()
+        token = f"simulated.{secrets.token_urlsafe(48)}"
+        self._tokens[token] = time.monotonic() + config.token_life
+        return Answer.json(
+            200,
+            {
+                "access_token": token,
+                "token_type": "bearer",
+                "expires_in": config.token_life,
+                "scope": " ".join(config.scopes),
+                "api_url": "https://api.zoom.us",
+            },
+        )
+
+    def end_tokens(self) -> None:
+        """Let every access token end now."""
+        self._tokens.clear()
+
+    def _authorise(self, request: Request) -> None:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self._tokens.get(token, 0.0) < time.monotonic():
+            raise Refused(401, 124, "Invalid access token.")
+        if not {GRANULAR_SCOPE, *CLASSIC_SCOPES} & set(self.config.scopes):
+            raise Refused(400, 4711, f"Invalid access token, does not contain scopes:[{GRANULAR_SCOPE}].")
+
+    # Rate limits
+
+    def _limit(self) -> dict[str, str]:
+        config, now = self.config, time.monotonic()
+        while self._accepted and self._accepted[0] <= now - 1.0:
+            self._accepted.popleft()
+        headers = {"X-RateLimit-Category": "Medium"}
+        if config.daily_limit is not None and self._accepted_today >= config.daily_limit:
+            midnight = (datetime.now(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0)
+            headers |= {"X-RateLimit-Type": "Daily-limit", "Retry-After": midnight.strftime("%Y-%m-%dT%H:%M:%SZ")}
+            raise Refused(429, 429, "You have reached the maximum daily rate limit for this API.", headers)
+        if config.requests_per_second is None:
+            return {}
+        left = config.requests_per_second - len(self._accepted) - 1
+        if config.announces_limits:
+            headers |= {
+                "X-RateLimit-Type": "QPS",
+                "X-RateLimit-Limit": str(config.requests_per_second),
+                "X-RateLimit-Remaining": str(max(left, 0)),
+            }
+        else:
+            headers = {}
+        if left < 0:
+            message = "You have reached the maximum per-second rate limit for this API. Try again later."
+            raise Refused(429, 4001, message, headers)
+        self._accepted.append(now)
+        self._accepted_today += 1
+        return headers
+
+    # List engagements
+
+    def _list_engagements(self, request: Request, fault: Fault | None) -> Answer:
+        pairs = parse_qsl(request.query, keep_blank_values=True)
+        self.stats.queries.append(pairs)
+        self.stats.user_agents.add(request.headers.get("user-agent", ""))
+        if request.method != "GET":
+            raise Refused(405, 300, "Request method is not supported.")
+        self._authorise(request)
+        headers = self._limit()
+        if self.config.refusal:
+            return Answer.json(*self.config.refusal, headers)
+        query = Listing(pairs)
+        offset = 0
+        signature = _signature([pair for pair in pairs if pair[0] != "next_page_token"])
+        if query.page_token is not None:
+            offset = self._open_page_token(query.page_token, signature)
+            if fault and fault.kind == "again":
+                offset -= query.page_size
+        numbers = self._numbers(query.first, query.last, query.wanted, self.config.order)
+        page = numbers[offset : offset + query.page_size]
+        following = offset + query.page_size
+        style = TimeStyle(query.clock, query.with_offset and self.config.offset_times)
+        records = [self.engagements.render(number, style) for number in page]
+        if fault and fault.kind == "doubled":
+            records = [record for record in records for _ in range(2)]
+        head = json.dumps(
+            {
+                "next_page_token": _page_token(following, signature) if following < len(numbers) else "",
+                "page_size": query.page_size,
+                "total_records": len(numbers),
+                "timezone": query.timezone,
+                "from": query.echoed_from,
+                "to": query.echoed_to,
+            }
+        )
+        body = f'{head[:-1]}, "engagements": [{",".join(records)}]}}'
+        return Answer(200, body.encode(), tuple(headers.items()))
+
+    def _find(self, first: int, last: int, wanted: tuple[tuple[str, str], ...], order: str) -> Sequence[int]:
+        numbers = self.engagements.between(first, last, passing(wanted) if wanted else None)
+        if order == "shuffled":
+            return sorted(numbers, key=lambda number: hashlib.blake2b(str(number).encode(), digest_size=8).digest())
+        return numbers[::-1] if order == "descending" else numbers
+
+    def _open_page_token(self, token: str, signature: str) -> int:
+        try:
+            offset, issued, _, signed = base64.urlsafe_b64decode(token).decode().split(":")
+            known = signed == signature
+            alive = time.monotonic() - float(issued) < self.config.page_token_life
+        except ValueError:
+            known = alive = False
+        if not (known and alive):
+            raise Refused(400, PAGE_TOKEN_DIED["code"], PAGE_TOKEN_DIED["message"])
+        return int(offset)
+
+    # Looking behind
+
+    def _look_behind(self, request: Request) -> Answer:
+        if request.path.endswith("/faults"):
+            self.faults = [Fault(**fault) for fault in json.loads(request.body)]
+            return Answer.json(200, {"faults": len(self.faults)})
+        if request.path.endswith("/truth"):
+            bounds = dict(parse_qsl(request.query))
+            start, end = (datetime.fromisoformat(bounds[name]) for name in ("start", "end"))
+            lines = [" ".join(line.splitlines()) + "\n" for line in self.truth(start, end)]
+            return Answer(200, "".join(lines).encode(), content_type="application/x-ndjson")
+        stats = self.stats
+        return Answer.json(
+            200,
+            {
+                "api_requests": stats.api_requests,
+                "token_requests": stats.token_requests,
+                "statuses": {str(status): count for status, count in stats.statuses.items()},
+            },
+        )
+
+    def truth(self, start: datetime, end: datetime, *, timezone: str = "UTC", **filters: str) -> list[str]:
+        """Return the JSON of every engagement that began in ``[start, end)``, whatever is wrong with the server."""
+        wanted = tuple((name, value) for name, values in filters.items() for value in values.split(","))
+        return list(
+            self.engagements.truth(start, end, TimeStyle(ZoneInfo(timezone)), passing(wanted) if wanted else None)
+        )
+
+
+class Listing:
+    """The parameters of a request, checked as Zoom checks them."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        values = dict(pairs)
+        self.page_token = values.get("next_page_token") or None
+        self.page_size = self._page_size(values.get("page_size", "10"))
+        self.timezone = values.get("timezone", "UTC")
+        try:
+            self.clock = ZoneInfo(self.timezone)
+        except (ValueError, OSError):
+            raise Refused(400, 300, f"Timezone does not exist: {self.timezone}.") from None
+        self._read_range(values)
+        self.wanted = self._filters(pairs)
+
+    @staticmethod
+    def _page_size(text: str) -> int:
+        if not text.isdigit() or not 1 <= int(text) <= 100:
+            raise Refused(400, 300, "Invalid field: page_size.")
+        return int(text)
+
+    def _read_range(self, values: dict[str, str]) -> None:
+        now = datetime.now(UTC)
+        if "from" not in values:
+            self.with_offset = False
+            self.echoed_from, self.echoed_to = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (now - timedelta(days=1), now))
+            self.first, self.last = int(now.timestamp()) - 86_400, int(now.timestamp())
+            return
+        if "to" not in values:
+            raise Refused(400, 300, "Invalid field: to is required with from.")
+        first, self.echoed_from = self._moment(values["from"], "T00:00:00Z")
+        last, self.echoed_to = self._moment(values["to"], "T23:59:59Z")
+        self.with_offset = not self.echoed_from.endswith("Z")
+        if last > pendulum.instance(first).add(months=1):
+            raise Refused(400, 300, "The requested report exceeds the 1-month limit.")
+        self.first, self.last = int(first.timestamp()), int(last.timestamp())
+
+    def _moment(self, text: str, time_of_day: str) -> tuple[datetime, str]:
+        """Read one of the three forms. The Z is a literal: the time is the clock's in the timezone."""
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            text += time_of_day
+        try:
+            if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", text):
+                return datetime.fromisoformat(text[:-1]).replace(tzinfo=self.clock), text
+            if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", text):
+                return datetime.fromisoformat(text), text
+        except ValueError:
+            pass
+        raise Refused(
+            400,
+            300,
+            "The time and date must be in yyyy-mm-dd or ISO 8601 format "
+            "(yyyy-MM-dd'T'HH:mm:ss'Z' or yyyy-MM-dd'T'HH:mm:ss'TZD').",
+        )
+
+    @staticmethod
+    def _filters(pairs: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        wanted = []
+        names = {name for name, _ in pairs}
+        for name, value in pairs:
+            if name not in PARAMETERS | {"next_page_token"} or (
+                name in ENUMERATIONS and value not in ENUMERATIONS[name].split()
+            ):
+                raise Refused(400, 300, f"Invalid field: {name}.")
+            if name == "queue_id" and value not in QUEUES:
+                raise Refused(404, 1201, f"Queue does not exist: {value}.")
+            if name == "user_id" and value not in AGENTS:
+                raise Refused(404, 1001, f"User does not exist: {value}.")
+            if name == "channel_types" and "channel" in names:
+                continue
+            if name in ENUMERATIONS or name in ("queue_id", "user_id", "consumer_number"):
+                wanted.append((name, value))
+        return tuple(wanted)
+
+
+def passing(wanted: tuple[tuple[str, str], ...]) -> Callable[[Traits], bool]:
+    """Return the test for an engagement that passes filters: one value of each name has to fit."""
+    attributes = {"channel_types": "channel_type", "channel_sources": "channel_source"}
+    allowed: dict[str, set[str]] = {}
+    for name, value in wanted:
+        allowed.setdefault(attributes.get(name, name), set()).add(value)
+    return lambda traits: all(getattr(traits, name) in values for name, values in allowed.items())
+
+
+def _places(request: Request) -> set[str]:
+    if request.path == "/oauth/token":
+        return {"token"}
+    if request.path == "/v2/contact_center/engagements":
+        return {"api", "next" if "next_page_token=" in request.query else "first"}
+    return set()
+
+
+def _befallen(answer: Answer, fault: Fault | None) -> Answer:
+    if fault and fault.kind == "answer":
+        body = fault.details.get("body", b"")
+        body = (
+            body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        )
+        return Answer(fault.details["status"], body, tuple(fault.details.get("headers", {}).items()))
+    if fault and fault.kind == "page" and answer.status == 200:
+        page = json.loads(answer.body) | fault.details
+        return Answer.json(200, {key: value for key, value in page.items() if value != "<absent>"})
+    return answer
+
+
+def _page_token(offset: int, signature: str) -> str:
+    return base64.urlsafe_b64encode(
+        f"{offset}:{time.monotonic():.3f}:{secrets.token_hex(4)}:{signature}".encode()
+    ).decode()
+
+
+def _signature(pairs: list[tuple[str, str]]) -> str:
+    return hmac.new(_KEY, repr(sorted(pairs)).encode(), "sha256").hexdigest()[:16]

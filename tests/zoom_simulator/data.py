@@ -1,0 +1,233 @@
+"""Engagements as a contact centre has them: seeded, so that the same numbers give the same bytes."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+_TEMPLATES = 240
+_DAY = 86_400
+#: How busy each hour of a day is, and each day of a week from Monday on.
+_HOURS = (1, 0, 0, 0, 0, 1, 4, 14, 38, 64, 78, 74, 58, 66, 74, 70, 58, 40, 24, 14, 9, 6, 4, 2)
+_WEEKDAYS = (100, 94, 90, 92, 88, 26, 15)
+
+QUEUES = {
+    f"{name[:4].ljust(4, 'x')}Jxo{n}OS_eV1QmTpj63PQ": name for n, name in enumerate(("Billing", "Support", "Sales"))
+}
+AGENTS = {f"ukAAkZKfROKMSw1bj_RD{n:02}": name for n, name in enumerate(("Jilly", "Zoë", "José", "李雷", "Anna\tB."))}
+NUMBERS = tuple(f"+1205930{n:04}" for n in range(900, 912))
+#: Each channel type with the channel and source that are Zoom's newer words for it.
+CHANNELS = (
+    ("voice", "voice", None),
+    ("sms", "messaging", "sms"),
+    ("chat", "messaging", "web_chat"),
+    ("video", "video", "web_video"),
+    ("kiosk", "video", "kiosk_video"),
+    ("in_app_chat", "messaging", "in_app_chat"),
+    ("in_app_video", "video", "in_app_video"),
+    ("chat", "messaging", "whatsapp"),
+    ("chat", "messaging", "facebook_messenger"),
+    ("email", "email", "email_address"),
+)
+NOTES = (
+    "Called back, resolved.",
+    "First line\nSecond line\r\nThird line",
+    "Grüße 👋🏽 from the 👩‍💻",
+    "Line separator \u2028 and paragraph separator \u2029 within",
+    'Said "no" \\ then yes; 100% sure',
+    "Control characters \u0001 \t and a NUL \u0000",
+    "",
+)
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the filters of the API look at."""
+
+    queue_id: str | None
+    user_id: str | None
+    consumer_number: str | None
+    channel_type: str
+    channel: str
+    channel_source: str | None
+    direction: str
+
+
+class Template:
+    """Everything of an engagement but its id and its times, as bytes with gaps."""
+
+    def __init__(self, number: int) -> None:
+        rng = random.Random(number)
+        channel_type, channel, source = CHANNELS[number % len(CHANNELS)]
+        queue = rng.choice([*QUEUES, None])
+        agents = rng.sample(list(AGENTS), rng.choice((0, 1, 1, 1, 2)))
+        consumer = rng.choice([*NUMBERS, None])
+        self.traits = Traits(
+            queue,
+            agents[0] if agents else None,
+            consumer,
+            channel_type,
+            channel,
+            source,
+            rng.choice(("inbound", "outbound")),
+        )
+        self.duration = rng.choice((0, 7, 45, 180, 600, 3_600))
+        self._pieces = re.split("@@(id|start|end|serial)@@", self._json(rng, agents))
+
+    def _json(self, rng: random.Random, agents: list[str]) -> str:
+        traits = self.traits
+        fields: dict[str, Any] = {
+            "engagement_id": "@@id@@",
+            "start_time": "@@start@@",
+            "end_time": "@@end@@",
+            "duration": self.duration,
+            "direction": traits.direction,
+            "channel_types": [traits.channel_type],
+            "channels": [{"channel": traits.channel, "channel_source": traits.channel_source}],
+            "consumers": [
+                {
+                    "consumer_id": f"c{rng.getrandbits(60):x}",
+                    "consumer_display_name": rng.choice(("Jill", "Ødegård", "王芳", "O'Brien", None)),
+                    "consumer_number": traits.consumer_number,
+                }
+            ],
+            "flows": rng.choice(([], [{"flow_id": "zeYjXoDOS_eV1Q", "flow_name": "Main", "flow_version": "5"}])),
+            "queues": [{"cc_queue_id": traits.queue_id, "queue_name": QUEUES[traits.queue_id]}]
+            if traits.queue_id
+            else [],
+            "agents": [{"user_id": agent, "display_name": AGENTS[agent]} for agent in agents],
+            "talk_duration": rng.randrange(600),
+            "flow_duration": rng.randrange(60),
+            "waiting_duration": rng.randrange(900),
+            "handling_duration": rng.randrange(900),
+            "wrap_up_duration": rng.randrange(120),
+            "transfer_count": rng.choice((0, 0, 0, 1, 3)),
+            "dispositions": rng.choice(([], [{"disposition_id": "W_VATTk", "disposition_name": "Inquiry"}])),
+            "notes": [
+                {
+                    "user_id": agent,
+                    "note_id": f"n{rng.getrandbits(50):x}",
+                    "note": rng.choice(NOTES),
+                    "last_modified_time": "2026-02-15T09:27:15Z",
+                }
+                for agent in agents
+            ],
+            "transcript_url": None,
+            "survey_id": rng.choice(("2yWjT4awTumcFKIrvcf4OA", "", None)),
+            "serial_2026": "@@serial@@",
+            "sentiment_beta": {"score": 0, "labels": rng.sample(("calm", "hurried", "日常"), 2), "raw": None},
+        }
+        names = list(fields)
+        rng.shuffle(names)
+        for name in ("transcript_url", "survey_id", "flows", "dispositions"):
+            if rng.random() < 0.2:
+                names.remove(name)
+        text = json.dumps(
+            {name: fields[name] for name in names},
+            ensure_ascii=rng.random() < 0.5,
+            indent=rng.choice((None, None, None, 1)),
+            separators=rng.choice(((",", ":"), (", ", ": "))),
+        )
+        # An integer beyond 2^53, and a number whose spelling no parser would give back.
+        text = text.replace('"@@serial@@"', "9007199@@serial@@")
+        return re.sub(r'("score": ?)0', rf"\g<1>{rng.choice(('-0.50', '1.0e-2', '0.10', '1E2'))}", text)
+
+    def render(self, values: dict[str, str]) -> str:
+        """Fill the gaps."""
+        pieces = list(self._pieces)
+        pieces[1::2] = [values[name] for name in self._pieces[1::2]]
+        return "".join(pieces)
+
+
+@dataclass(frozen=True)
+class TimeStyle:
+    """How times are written in an answer."""
+
+    clock: Any = UTC
+    with_offset: bool = False
+
+    def write(self, epoch: int) -> str:
+        moment = datetime.fromtimestamp(epoch, self.clock)
+        return moment.isoformat() if self.with_offset else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Engagements:
+    """A year's, a day's or a second's engagements, made when they are asked for.
+
+    :param starts: epoch seconds at which each begins.
+    :param seed: another seed, other engagements.
+    """
+
+    def __init__(self, starts: Iterable[int], seed: int = 0) -> None:
+        self.starts = array("q", sorted(starts))
+        self._seed = seed
+
+    @classmethod
+    def of_a_contact_centre(cls, count: int, days: int, *, end: datetime | None = None, seed: int = 0) -> Engagements:
+        """Spread engagements over busy hours and quiet nights, with some on every midnight and many in one second.
+
+        :param count: how many.
+        :param days: over how many days.
+        :param end: midnight after the last of them; default: the last midnight.
+        :param seed: another seed, other engagements.
+        """
+        end = end or datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        first = end - timedelta(days=days)
+        weights = [_WEEKDAYS[(first + timedelta(days=day)).weekday()] * hour for day in range(days) for hour in _HOURS]
+        rng = random.Random(seed)
+        epoch = int(first.timestamp())
+        midnights = [epoch + day * _DAY for day in range(days + 1) for _ in range(3)]
+        burst = [epoch + 10 * 3_600 + 1_800] * (count // 40)
+        fixed = [*midnights, *burst][: count // 4]
+        hours = rng.choices(range(len(weights)), weights, k=count - len(fixed))
+        return cls([*fixed, *(epoch + hour * 3_600 + rng.randrange(3_600) for hour in hours)], seed)
+
+    @cached_property
+    def _templates(self) -> list[Template]:
+        return [Template(number) for number in range(_TEMPLATES)]
+
+    def _template(self, number: int) -> Template:
+        return self._templates[(number * 2_654_435_761 + self._seed >> 7) % _TEMPLATES]
+
+    def between(self, first: int, last: int, passes: Callable[[Traits], bool] | None = None) -> list[int] | range:
+        """Return the numbers of the engagements that begin in the closed range and pass the filters."""
+        numbers = range(bisect_left(self.starts, first), bisect_right(self.starts, last))
+        if passes is None:
+            return numbers
+        passing = {id(template) for template in self._templates if passes(template.traits)}
+        return [number for number in numbers if id(self._template(number)) in passing]
+
+    def identity(self, number: int) -> str:
+        return f"e{self._seed:x}_{number * 0x9E3779B97F4A7C15 % 2**64:016x}"
+
+    def render(self, number: int, style: TimeStyle) -> str:
+        """Return an engagement as Zoom would write it."""
+        template = self._template(number)
+        start = self.starts[number]
+        return template.render(
+            {
+                "id": self.identity(number),
+                "start": style.write(start),
+                "end": style.write(start + template.duration),
+                "serial": f"{number:012}",
+            }
+        )
+
+    def truth(
+        self,
+        start: datetime,
+        end: datetime,
+        style: TimeStyle = TimeStyle(),
+        passes: Callable[[Traits], bool] | None = None,
+    ) -> Iterator[str]:
+        """Yield what ``[start, end)`` holds, whatever is wrong with the server."""
+        for number in self.between(-int(-start.timestamp() // 1), -int(-end.timestamp() // 1) - 1, passes):
+            yield self.render(number, style)

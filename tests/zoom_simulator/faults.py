@@ -1,0 +1,57 @@
+"""Faults on demand: which request they befall, and what happens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+#: What can befall a request.
+KINDS = (
+    "answer",  # another status, headers and body instead of the answer
+    "page",  # the answer's JSON with some of its keys replaced or, for the value "<absent>", missing
+    "cut",  # the body ends in the middle
+    "reset",  # the connection closes without an answer
+    "delay",  # the answer comes `seconds` later
+    "again",  # the page before once more, with a new page token
+    "doubled",  # every record twice
+)
+
+
+@dataclass
+class Fault:
+    """One fault.
+
+    :param kind: one of KINDS.
+    :param on: ``api`` for any request to the API, ``first`` for first pages, ``next`` for the pages behind a
+        page token, ``token`` for the token endpoint.
+    :param after: so many such requests are spared first.
+    :param times: so many are befallen then; negative for ever.
+    :param details: what the kind needs: status, headers, body; keys; seconds.
+    """
+
+    kind: str
+    on: str = "api"
+    after: int = 0
+    times: int = 1
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"{self.kind} is none of {', '.join(KINDS)}")
+
+
+def befalling(faults: Iterable[Fault], places: set[str]) -> Fault | None:
+    """Return the fault that befalls a request, and count it.
+
+    :param faults: those that are set.
+    :param places: what the request is, in the words of :attr:`Fault.on`.
+    """
+    for fault in faults:
+        if fault.on in places and fault.times:
+            if fault.after:
+                fault.after -= 1
+                continue
+            fault.times -= 1
+            return fault
+    return None

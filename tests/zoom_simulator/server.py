@@ -1,0 +1,68 @@
+"""The simulator on a loopback socket, in a thread of its own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from types import TracebackType
+
+import uvicorn
+
+from tests.zoom_simulator.app import ZoomSimulator
+
+
+class SimulatorServer:
+    """Serves a simulator on a free port while the context lasts.
+
+    :param simulator: the application.
+    """
+
+    def __init__(self, simulator: ZoomSimulator) -> None:
+        self.simulator = simulator
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._server = uvicorn.Server(server_config(simulator))
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
+
+    def __enter__(self) -> SimulatorServer:
+        self._thread.start()
+        deadline = time.monotonic() + 10
+        while not self._server.started:
+            if time.monotonic() > deadline or not self._thread.is_alive():
+                raise RuntimeError("The simulator did not start.")
+            time.sleep(0.005)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join(10)
+        self._socket.close()
+
+    @property
+    def connection(self) -> dict[str, object]:
+        """The Airflow connection that leads here, as ``AIRFLOW_CONN_*`` takes it in JSON."""
+        config = self.simulator.config
+        return {
+            "conn_type": "zcc",
+            "login": config.client_id,
+            "password": config.client_secret,
+            "host": f"{self.url}/v2",
+            "extra": {
+                "account_id": config.account_id,
+                "token_url": f"{self.url}/oauth/token",
+                "requests_per_second": 1_000,
+            },
+        }
+
+
+def server_config(simulator: ZoomSimulator, port: int = 0) -> uvicorn.Config:
+    """Configure uvicorn for the simulator.
+
+    :param simulator: the application.
+    :param port: where to listen on loopback.
+    """
+    return uvicorn.Config(simulator, host="127.0.0.1", port=port, log_level="warning", access_log=False, lifespan="off")
