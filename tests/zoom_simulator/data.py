@@ -24,18 +24,18 @@ QUEUES = {
 }
 AGENTS = {f"ukAAkZKfROKMSw1bj_RD{n:02}": name for n, name in enumerate(("Jilly", "Zoë", "José", "李雷", "Anna\tB."))}
 NUMBERS = tuple(f"+1205930{n:04}" for n in range(900, 912))
-#: Each channel type with the channel and source that are Zoom's newer words for it.
+#: Each channel type with the channel and source that are Zoom's newer words for it, and how common it is.
 CHANNELS = (
-    ("voice", "voice", None),
-    ("sms", "messaging", "sms"),
-    ("chat", "messaging", "web_chat"),
-    ("video", "video", "web_video"),
-    ("kiosk", "video", "kiosk_video"),
-    ("in_app_chat", "messaging", "in_app_chat"),
-    ("in_app_video", "video", "in_app_video"),
-    ("chat", "messaging", "whatsapp"),
-    ("chat", "messaging", "facebook_messenger"),
-    ("email", "email", "email_address"),
+    ("voice", "voice", None, 50),
+    ("sms", "messaging", "sms", 8),
+    ("chat", "messaging", "web_chat", 14),
+    ("video", "video", "web_video", 5),
+    ("kiosk", "video", "kiosk_video", 3),
+    ("in_app_chat", "messaging", "in_app_chat", 6),
+    ("in_app_video", "video", "in_app_video", 3),
+    ("chat", "messaging", "whatsapp", 5),
+    ("chat", "messaging", "facebook_messenger", 3),
+    (None, "email", "email_address", 6),
 )
 NOTES = (
     "Called back, resolved.",
@@ -55,7 +55,7 @@ class Traits:
     queue_id: str | None
     user_id: str | None
     consumer_number: str | None
-    channel_type: str
+    channel_type: str | None
     channel: str
     channel_source: str | None
     direction: str
@@ -66,7 +66,7 @@ class Template:
 
     def __init__(self, number: int) -> None:
         rng = random.Random(number)
-        channel_type, channel, source = CHANNELS[number % len(CHANNELS)]
+        [(channel_type, channel, source, _)] = rng.choices(CHANNELS, [weight for *_, weight in CHANNELS])
         queue = rng.choice([*QUEUES, None])
         agents = rng.sample(list(AGENTS), rng.choice((0, 1, 1, 1, 2)))
         consumer = rng.choice([*NUMBERS, None])
@@ -90,7 +90,7 @@ class Template:
             "end_time": "@@end@@",
             "duration": self.duration,
             "direction": traits.direction,
-            "channel_types": [traits.channel_type],
+            "channel_types": [traits.channel_type] if traits.channel_type else [],
             "channels": [{"channel": traits.channel, "channel_source": traits.channel_source}],
             "consumers": [
                 {
@@ -195,7 +195,7 @@ class Engagements:
         return [Template(number) for number in range(_TEMPLATES)]
 
     def _template(self, number: int) -> Template:
-        return self._templates[(number * 2_654_435_761 + self._seed >> 7) % _TEMPLATES]
+        return self._templates[_scatter(number + self._seed) % _TEMPLATES]
 
     def between(self, first: int, last: int, passes: Callable[[Traits], bool] | None = None) -> list[int] | range:
         """Return the numbers of the engagements that begin in the closed range and pass the filters."""
@@ -206,7 +206,7 @@ class Engagements:
         return [number for number in numbers if id(self._template(number)) in passing]
 
     def identity(self, number: int) -> str:
-        return f"e{self._seed:x}_{number * 0x9E3779B97F4A7C15 % 2**64:016x}"
+        return f"e{self._seed:x}_{_scatter(number):016x}"
 
     def render(self, number: int, style: TimeStyle) -> str:
         """Return an engagement as Zoom would write it."""
@@ -231,3 +231,9 @@ class Engagements:
         """Yield what ``[start, end)`` holds, whatever is wrong with the server."""
         for number in self.between(-int(-start.timestamp() // 1), -int(-end.timestamp() // 1) - 1, passes):
             yield self.render(number, style)
+
+
+def _scatter(number: int) -> int:
+    """Give every number another one, of 64 bits, that looks like chance."""
+    number = (number + 1) * 0x9E3779B97F4A7C15 % 2**64
+    return (number ^ number >> 29) * 0xBF58476D1CE4E5B9 % 2**64 ^ number >> 32

@@ -1,0 +1,28 @@
+"""
+Yesterday's Zoom Contact Center engagements in S3, every day.
+
+`CronDataIntervalTimetable` gives each run the day that it is for. On Airflow 3 a plain `"@daily"` would not: its
+data interval has no length, and the task would refuse to read it.
+"""
+
+from __future__ import annotations
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
+
+with DAG(
+    dag_id="zcc_daily",
+    schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    tags=["zoom"],
+) as dag:
+    EngagementsToS3Operator(
+        task_id="engagements_to_s3",
+        s3_bucket="{{ var.value.get('zcc_bucket', 'my-lake') }}",
+        s3_key="zoom/engagements/date={{ data_interval_start | ds }}/engagements.jsonl.gz",
+        retries=3,
+    )

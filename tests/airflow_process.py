@@ -1,0 +1,83 @@
+"""Airflow as a process: a home of its own, connections from the environment, Dags run, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+EXAMPLE_DAGS = Path(__file__).parent.parent / "example_dags"
+
+
+class AirflowProcess:
+    """An Airflow with an empty database, in a temporary folder that goes with the context.
+
+    :param dags_folder: where its Dags lie.
+    :param environment: further environment variables, such as ``AIRFLOW_CONN_ZCC_DEFAULT``.
+    """
+
+    def __init__(self, dags_folder: Path, environment: Mapping[str, str]) -> None:
+        self._home = tempfile.TemporaryDirectory(prefix="airflow-")
+        self.log = ""
+        self._environment = {
+            **os.environ,
+            "AIRFLOW_HOME": self._home.name,
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+            **environment,
+        }
+
+    def __enter__(self) -> AirflowProcess:
+        try:
+            self.call("airflow", "db", "migrate")
+        except BaseException:
+            self._home.cleanup()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._home.cleanup()
+
+    def run_dags(self, *runs: str) -> dict[str, dict[str, Any]]:
+        """Run Dags, each given as ``DAG_ID@LOGICAL_DATE``; what they log is in :attr:`log`.
+
+        :return: for each run its ``state``, its ``tasks`` with ``state`` and ``tries``, and its ``xcoms``.
+        """
+        report = Path(self._home.name) / "report.json"
+        self.call("tests.run_dag", "--report", str(report), *runs)
+        result: dict[str, dict[str, Any]] = json.loads(report.read_text())
+        return result
+
+    def call(self, module: str, *arguments: str) -> str:
+        """Run a Python module, and return what it printed.
+
+        :raises RuntimeError: with the end of that, if it fails.
+        """
+        with subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
+        ) as process:
+            try:
+                self.log, _ = process.communicate()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        if process.returncode:
+            last = "\n".join(self.log.splitlines()[-40:])
+            raise RuntimeError(f"{module} {' '.join(arguments)} ended with {process.returncode}:\n{last}")
+        return self.log

@@ -1,0 +1,61 @@
+"""The example Dags, run in Airflow, against the simulator and an S3 server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.airflow_process import EXAMPLE_DAGS, AirflowProcess
+from tests.integration.conftest import exact, lines_of
+from tests.s3_server import S3Server
+from tests.zoom_simulator.server import SimulatorServer
+
+
+@pytest.mark.usefixtures("s3")
+class TestInAirflow:
+    def test_three_days_hold_every_engagement_once(
+        self, airflow_with_examples: AirflowProcess, zoom: SimulatorServer, s3: S3Server
+    ) -> None:
+        days = [datetime(2026, 11, day, tzinfo=UTC) for day in (3, 4, 5)]
+        report = airflow_with_examples.run_dags(
+            *(f"zcc_daily@{day + timedelta(days=1):%Y-%m-%d}T00:00:00Z" for day in days)
+        )
+        assert {run["state"] for run in report.values()} == {"success"}
+        lines = {day: lines_of(s3, f"zoom/engagements/date={day:%Y-%m-%d}/engagements.jsonl.gz") for day in days}
+        for day in days:
+            assert exact(lines[day]) == exact(zoom.simulator.truth(day, day + timedelta(days=1)))
+            midnight = [record for record in exact(lines[day]) if record["start_time"] == f"{day:%Y-%m-%d}T00:00:00Z"]
+            assert len(midnight) == 3
+        together = [line for day in days for line in lines[day]]
+        assert exact(together) == exact(zoom.simulator.truth(days[0], days[-1] + timedelta(days=1)))
+
+    def test_the_hourly_one_waits_and_then_writes(
+        self, airflow_with_examples: AirflowProcess, zoom: SimulatorServer, s3: S3Server
+    ) -> None:
+        end = datetime(2026, 11, 4, 12, tzinfo=UTC)
+        [run] = airflow_with_examples.run_dags(f"zcc_hourly@{end.isoformat()}").values()
+        assert run["state"] == "success"
+        assert list(run["tasks"]) == ["wait_for_engagements", "engagements_to_s3"]
+        truth = zoom.simulator.truth(end - timedelta(hours=1), end)
+        assert exact(lines_of(s3, "zoom/engagements/date=2026-11-04/hour=11/engagements.jsonl.gz")) == exact(truth)
+        summary = run["xcoms"]["engagements_to_s3.summary"]
+        assert summary["records"] == len(truth) > 0
+        assert summary["start"] == "2026-11-04T11:00:00+00:00"
+        assert run["xcoms"]["engagements_to_s3.return_value"].startswith("s3://lake/zoom/engagements/date=2026-11-04/")
+
+
+def test_they_parse_without_connections() -> None:
+    with AirflowProcess(EXAMPLE_DAGS, {}) as airflow:
+        airflow.call("airflow", "dags", "reserialize")
+        assert "No data found" in airflow.call("airflow", "dags", "list-import-errors")
+        listed = airflow.call("airflow", "dags", "list")
+    assert "zcc_daily" in listed
+    assert "zcc_hourly" in listed
+
+
+def test_airflow_discovers_the_provider() -> None:
+    with AirflowProcess(EXAMPLE_DAGS, {}) as airflow:
+        assert "airflow-provider-zcc" in airflow.call("airflow", "providers", "list", "--output", "plain")
+        hooks = airflow.call("airflow", "providers", "hooks", "--output", "plain")
+    assert "airflow_provider_zcc.hooks.zoom_contact_center.ZoomContactCenterHook" in hooks

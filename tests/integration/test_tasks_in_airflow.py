@@ -1,0 +1,92 @@
+"""Operator and sensor as tasks of a running Airflow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.airflow_process import AirflowProcess
+from tests.integration.conftest import BUCKET, exact, keys_of, lines_of
+from tests.s3_server import S3Server
+from tests.zoom_simulator.server import SimulatorServer
+
+#: What a task that is given something wrong says: the cause, and the cure.
+SAID = {
+    "wrong_secret": ("Invalid client_id or client_secret", "Check the connection's login"),
+    "missing_scope": ("code 4711", "Add the scope contact_center:read:list_engagements:admin"),
+    "no_permission": ("code 9001", "Give the owner of the OAuth app a Contact Center role"),
+    "unknown_queue": ("code 1201: Queue does not exist", "Check queue_id"),
+    "unknown_timezone": ("timezone 'Mars/Olympus' is not known", "Give an IANA name"),
+    "unknown_channel": ("channel does not know 'pigeon'", "Allowed: voice, video, messaging, email"),
+    "no_bucket": ("The bucket not-made cannot be used", "Create it"),
+    "one_sided": ("end is missing", "Give start and end together"),
+    "naive": ("start has no timezone", "Give an offset"),
+    "key_exists": ("s3://lake/exists exists and replace is False", "Delete the object"),
+    "incomplete_connection": ("lacks password (Client Secret), account_id (in extra)", "Fill in"),
+}
+
+
+@pytest.fixture(scope="module")
+def wrong(airflow: AirflowProcess, zoom: SimulatorServer, s3: S3Server) -> dict[str, Any]:
+    s3.client.put_object(Bucket=BUCKET, Key="exists", Body=b"before")
+    before = zoom.simulator.stats.api_requests
+    report = airflow.run_dags(
+        "wrong@2026-11-04T00:00:00Z", "wrong_zero_length_interval@2026-11-04T00:00:00Z", "wrong_no_interval@"
+    )
+    return {
+        "runs": list(report.values()),
+        "log": airflow.log,
+        "requests": zoom.simulator.stats.api_requests - before,
+        "keys": keys_of(s3),
+    }
+
+
+@pytest.mark.parametrize("task_id", SAID)
+def test_a_task_given_something_wrong_fails_at_once_and_says_what_to_do(wrong: dict[str, Any], task_id: str) -> None:
+    assert wrong["runs"][0]["tasks"][task_id] == {"state": "failed", "tries": 1}
+    cause, cure = SAID[task_id]
+    assert any(cause in line and cure in line for line in wrong["log"].splitlines())
+
+
+@pytest.mark.parametrize(("run", "cause"), [(1, "data interval has no length"), (2, "The run has no data interval")])
+def test_a_run_without_an_interval_fails_at_once_and_says_what_to_do(
+    wrong: dict[str, Any], run: int, cause: str
+) -> None:
+    assert wrong["runs"][run]["tasks"]["write"] == {"state": "failed", "tries": 1}
+    assert any(cause in line and "CronDataIntervalTimetable" in line for line in wrong["log"].splitlines())
+
+
+def test_what_is_known_beforehand_costs_no_request_and_nothing_is_written(wrong: dict[str, Any], s3: S3Server) -> None:
+    # Of the tasks that ask the account of zcc_default, only the one with an unknown queue needs Zoom to tell.
+    assert wrong["requests"] == 1
+    assert not {key for key in wrong["keys"] if key.startswith("wrong/")}
+    assert s3.client.get_object(Bucket=BUCKET, Key="exists")["Body"].read() == b"before"
+    assert "Uploads" not in s3.client.list_multipart_uploads(Bucket=BUCKET)
+
+
+def test_no_secret_reaches_the_log(wrong: dict[str, Any], zoom: SimulatorServer) -> None:
+    assert "not-the-secret" not in wrong["log"]
+    assert zoom.simulator.config.client_secret not in wrong["log"]
+    assert "simulated." not in wrong["log"]
+
+
+def test_the_sensor_waits_in_both_modes_and_filters_are_templated(
+    airflow: AirflowProcess, zoom: SimulatorServer, s3: S3Server
+) -> None:
+    [run] = airflow.run_dags("sensor_modes@2026-11-05T00:00:00Z").values()
+    states = {task_id: task["state"] for task_id, task in run["tasks"].items()}
+    assert states == {
+        "poke": "success",
+        "reschedule": "success",
+        "too_many": "skipped",
+        "refused": "failed",
+        "write": "success",
+    }
+    assert run["tasks"]["refused"]["tries"] == 1
+    start = datetime(2026, 11, 4, tzinfo=UTC)
+    truth = zoom.simulator.truth(start, start + timedelta(days=1), channel="voice", consumer_number="+12059300905")
+    assert truth
+    assert exact(lines_of(s3, "voice/2026-11-04.jsonl")) == exact(truth)
+    assert "+12059300905" not in airflow.log
