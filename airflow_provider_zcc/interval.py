@@ -38,6 +38,8 @@ def resolve_interval(
 
     ``start`` and ``end`` win; then the run's own data interval; then ``interval_length``, which ends at a
     zero-length data interval or begins at the ``partition_date`` of a partitioned run.
+    Days of an ``interval_length`` are those of the calendar in the Dag's timezone, so that daily runs leave no gap
+    where daylight saving makes a day of 23 or 25 hours.
 
     :param context: the task's context.
     :param start: first instant, timezone-aware or ISO 8601 with an offset.
@@ -61,8 +63,8 @@ def resolve_interval(
                 "The run has a partition_date and no data interval. Give the task interval_length, the length "
                 "of a partition, or start and end."
             )
-        first = pendulum.instance(partition_date)
-        return Interval(first, first + length)
+        first = _in_dag_timezone(partition_date, context)
+        return Interval(first, _shift(first, length, 1))
     if run_start != run_end:
         return _ordered(run_start, run_end)
     if length is None:
@@ -70,8 +72,8 @@ def resolve_interval(
             f"The run's data interval has no length: it starts and ends at {run_end}, as a cron string or timedelta "
             f"gives it on Airflow 3. Reading it would give an empty file. {_CURE}"
         )
-    last = pendulum.instance(run_end)
-    return Interval(last - length, last)
+    last = _in_dag_timezone(run_end, context)
+    return Interval(_shift(last, length, -1), last)
 
 
 def _instant(name: str, value: datetime | str) -> datetime:
@@ -88,6 +90,25 @@ def _instant(name: str, value: datetime | str) -> datetime:
     return moment
 
 
+def _in_dag_timezone(moment: datetime, context: Mapping[str, Any]) -> pendulum.DateTime:
+    timezone = getattr(context.get("dag"), "timezone", None) or "UTC"
+    return pendulum.instance(moment).in_timezone(timezone)
+
+
+def _shift(moment: pendulum.DateTime, length: timedelta, direction: int) -> pendulum.DateTime:
+    """Go so many days by the calendar, and the rest by the clock."""
+    if isinstance(length, pendulum.Duration):
+        months = 12 * length.years + length.months
+        days = 7 * length.weeks + length.remaining_days
+        seconds = 3_600 * length.hours + 60 * length.minutes + length.remaining_seconds
+    else:
+        months, days, seconds = 0, length.days, length.seconds
+    microseconds = direction * length.microseconds
+    return moment.add(months=direction * months, days=direction * days).add(
+        seconds=direction * seconds, microseconds=microseconds
+    )
+
+
 def _ordered(start: datetime, end: datetime) -> Interval:
     if end <= start:
         raise InvalidQuery(f"end ({end}) is not after start ({start}). Give an interval [start, end).")
@@ -98,7 +119,7 @@ def _length(value: timedelta | str) -> timedelta:
     length: Any = value
     if isinstance(value, str):
         try:
-            length = pendulum.parse(value.strip())
+            length = pendulum.parse(value.strip()) if value.strip().startswith("P") else None
         except ValueError:
             length = None
     if not isinstance(length, timedelta) or length <= timedelta():

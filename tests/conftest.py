@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import count
 
 import pytest
 
@@ -17,25 +18,39 @@ from tests.zoom_simulator.server import SimulatorServer
 
 #: Midnight after the last day of the simulated engagements.
 END = datetime(2026, 11, 9, tzinfo=UTC)
+ENGAGEMENTS = Engagements.of_a_contact_centre(3_000, 10, end=END)
 
 StartSimulator = Callable[..., SimulatorServer]
 
 
+@pytest.fixture(scope="session")
+def standing_server() -> Iterator[Callable[[int], SimulatorServer]]:
+    """Return the server of a number, started when it is first asked for: to stop one takes longer than most tests."""
+    with ExitStack() as stack:
+        servers: list[SimulatorServer] = []
+
+        def server(number: int) -> SimulatorServer:
+            while len(servers) <= number:
+                servers.append(stack.enter_context(SimulatorServer(ZoomSimulator(ENGAGEMENTS))))
+            return servers[number]
+
+        yield server
+
+
 @pytest.fixture
-def start_simulator() -> Iterator[StartSimulator]:
-    """Start simulators that are stopped after the test.
+def start_simulator(standing_server: Callable[[int], SimulatorServer]) -> Iterator[StartSimulator]:
+    """Set up simulators for one test, as if they had just started.
 
     Takes the engagements (default: 3,000 over the ten days before END), and the fields of Config.
     """
-    with ExitStack() as stack:
+    numbers = count()
 
-        def start(engagements: Engagements | None = None, **config: object) -> SimulatorServer:
-            if engagements is None:
-                engagements = Engagements.of_a_contact_centre(3_000, 10, end=END)
-            simulator = ZoomSimulator(engagements, Config(**config))  # type: ignore[arg-type]
-            return stack.enter_context(SimulatorServer(simulator))
+    def start(engagements: Engagements | None = None, **config: object) -> SimulatorServer:
+        server = standing_server(next(numbers))
+        server.simulator.__init__(engagements or ENGAGEMENTS, Config(**config))  # type: ignore[arg-type, misc]
+        return server
 
-        yield start
+    yield start
     shared_token_source.cache_clear()
 
 

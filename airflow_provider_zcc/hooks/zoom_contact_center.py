@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote_plus
 
 import pendulum
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseHook, mask_secret
@@ -67,12 +68,12 @@ class ZoomContactCenterHook(BaseHook):
         """Return the connection form's own fields, for Airflow up to 3.1."""
         # Airflow 3 runs without these two.
         from flask_appbuilder.fieldwidgets import BS3TextFieldWidget  # noqa: PLC0415
-        from wtforms import FloatField, StringField  # noqa: PLC0415
+        from wtforms import StringField  # noqa: PLC0415
         from wtforms.validators import Optional  # noqa: PLC0415
 
+        # Airflow 3.0 and 3.1 know text fields, and none for numbers with a fraction.
         def form_field(declared: dict[str, Any]) -> Any:
-            kind = FloatField if "number" in declared["schema"]["type"] else StringField
-            return kind(
+            return StringField(
                 declared["label"],
                 description=declared["description"],
                 widget=BS3TextFieldWidget(),
@@ -101,7 +102,7 @@ class ZoomContactCenterHook(BaseHook):
             fresh = TokenSource(settings.credentials)
             client = ZoomClient(settings, token_source=fresh, on_token=mask_secret, patience=0)
             count = _count(client, Query(now - timedelta(days=1), now))
-        except ZoomError as error:
+        except (ZoomError, AirflowException) as error:
             return False, str(error)
         return True, f"Zoom answered: {count} engagements began in the last 24 hours."
 
@@ -176,10 +177,15 @@ def settings_from(connection: Connection) -> Settings:
     :raises InvalidSettings: naming every missing field and where it goes.
     """
     extra = connection.extra_dejson
+    if not isinstance(extra, dict):
+        raise InvalidSettings(f"The extra of the connection {connection.conn_id!r} is not a JSON object. Give one.")
+    client_id, account_id, token_url = (
+        str(value or "").strip() for value in (connection.login, extra.get("account_id"), extra.get("token_url"))
+    )
     required = {
-        "login (Client ID)": connection.login,
+        "login (Client ID)": client_id,
         "password (Client Secret)": connection.password,
-        "account_id (in extra)": extra.get("account_id"),
+        "account_id (in extra)": account_id,
     }
     missing = [field for field, value in required.items() if not value]
     if missing:
@@ -189,10 +195,10 @@ def settings_from(connection: Connection) -> Settings:
         )
     return Settings(
         Credentials(
-            client_id=str(connection.login),
+            client_id=client_id,
             client_secret=str(connection.password),
-            account_id=str(extra["account_id"]),
-            token_url=extra.get("token_url") or DEFAULT_TOKEN_URL,
+            account_id=account_id,
+            token_url=token_url or DEFAULT_TOKEN_URL,
         ),
         api_url=_api_url(connection),
         requests_per_second=_number(extra, "requests_per_second", DEFAULT_REQUESTS_PER_SECOND),
@@ -222,9 +228,9 @@ def _api_url(connection: Connection) -> str:
     if not host:
         return DEFAULT_API_URL
     url = host if "://" in host else f"https://{host}"
-    if connection.port and not urlsplit(url).port:
-        scheme, rest = url.split("://", 1)
-        name, slash, path = rest.partition("/")
+    scheme, rest = url.split("://", 1)
+    name, slash, path = rest.partition("/")
+    if connection.port and not re.search(r":\w*$", name):
         url = f"{scheme}://{name}:{connection.port}{slash}{path}"
     return f"{url}/{connection.schema.strip('/')}" if connection.schema else url
 

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 from airflow.providers.common.compat.standard.triggers import TimeDeltaTrigger
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_provider_zcc.filters import FILTER_TEMPLATE_FIELDS, rendered_filters
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
@@ -226,20 +226,27 @@ class EngagementsToS3Operator(BaseOperator):
             raise InvalidQuery(f"{error}. Give s3_bucket and a key, or s3_key as a whole s3:// URL.") from None
         if not bucket or not key:
             raise InvalidQuery("The bucket or the key is empty. Give s3_bucket and s3_key, or s3_key as an s3:// URL.")
-        try:
-            s3_hook.get_conn().head_bucket(Bucket=bucket)
-        except ClientError as error:
-            # 403 is no proof: a role may write to a bucket that it may not list.
-            if error.response["Error"]["Code"] != "403":
-                raise InvalidQuery(
-                    f"The bucket {bucket} cannot be used ({error.response['Error']['Code']}). "
-                    "Create it, or correct s3_bucket and aws_conn_id."
-                ) from None
+        self._require_bucket(s3_hook, bucket)
         if not self.replace and s3_hook.check_for_key(key, bucket):
             raise InvalidQuery(
                 f"s3://{bucket}/{key} exists and replace is False. Delete the object, or allow it to be replaced."
             )
         return bucket, key
+
+    def _require_bucket(self, s3_hook: S3Hook, bucket: str) -> None:
+        try:
+            s3_hook.get_conn().head_bucket(Bucket=bucket)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in ("404", "NoSuchBucket"):
+                raise InvalidQuery(
+                    f"The bucket {bucket} does not exist. Create it, or correct s3_bucket and aws_conn_id."
+                ) from None
+            # A role may write to a bucket that it may not list.
+            if code != "403":
+                raise AirflowException(f"S3 could not tell whether the bucket {bucket} exists: {error}") from error
+        except BotoCoreError as error:
+            raise AirflowException(f"S3 could not be asked: {error}. Check the connection aws_conn_id.") from error
 
     def _open(self, reader: EngagementReader, hook: ZoomContactCenterHook, *, gzip: bool) -> JsonLines:
         """Start reading, and decide what to do without an engagement before an upload begins."""

@@ -29,14 +29,14 @@ from airflow_provider_zcc.zoom.errors import (
     Stopped,
     TokenRefused,
 )
-from airflow_provider_zcc.zoom.http import error_body, quote, rate_limited, send, user_agent
+from airflow_provider_zcc.zoom.http import Reply, error_body, quote, rate_limited, send, user_agent
 from airflow_provider_zcc.zoom.oauth import BearerAuth, TokenSource, shared_token_source
 from airflow_provider_zcc.zoom.pacing import Pacer
 from airflow_provider_zcc.zoom.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 Parameters = Sequence[tuple[str, str]]
 
 #: Zoom's names for the scope of the endpoint: granular, classic, and classic as of 2023.
@@ -49,8 +49,6 @@ SCOPES = (
 OUTAGE_PATIENCE = 120.0
 #: The same for a rate limit, and the longest ``Retry-After`` that is waited for: five minutes, as a multiple.
 _PATIENCE_WITH_LIMITS = 2.5
-#: Seconds between requests after a 429 that names no time.
-_RATE_LIMIT_PAUSE = 1.0
 _TOKEN_ATTEMPTS = 3
 
 #: What to do about a permanent error, by HTTP status and Zoom's code. Sources: the error tables of Zoom's
@@ -104,8 +102,17 @@ class ZoomClient:
         self.session = requests.Session()
         self.session.auth = self._auth
         self.session.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
+        # Proxies and certificates from the environment are looked up once, rather than for each request.
+        environment = self.session.merge_environment_settings(settings.api_url, {}, None, None, None)
+        self.session.proxies, self.session.verify = environment["proxies"], environment["verify"]
+        self.session.trust_env = False
         self.session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=connections))
         self.session.mount("https://", HTTPAdapter(pool_connections=1, pool_maxsize=connections))
+
+    @property
+    def requests_per_second(self) -> float:
+        """The ceiling of the pace."""
+        return self._settings.requests_per_second
 
     @property
     def requests_sent(self) -> int:
@@ -117,8 +124,8 @@ class ZoomClient:
         self.session.close()
 
     def get(
-        self, path: str, params: Parameters, read: Callable[[bytes], Answer], stop: threading.Event | None = None
-    ) -> Answer:
+        self, path: str, params: Parameters, read: Callable[[bytes], Result], stop: threading.Event | None = None
+    ) -> Result:
         """Return what a successful answer says.
 
         An outage is waited out for about two minutes, a rate limit for about five.
@@ -158,24 +165,22 @@ class ZoomClient:
             reraise=True,
         )
         try:
-            answer: Answer = for_the_limit(for_an_outage, for_a_token, self._send, path, params, read, stop)
-            return answer
+            result: Result = for_the_limit(for_an_outage, for_a_token, self._send, path, params, read, stop)
+            return result
         except TokenRefused as error:
             raise PermanentError(f"{error} New tokens are refused as well. Check the OAuth app.") from None
 
-    def _send(self, path: str, params: Parameters, read: Callable[[bytes], Answer], stop: threading.Event) -> Answer:
+    def _send(self, path: str, params: Parameters, read: Callable[[bytes], Result], stop: threading.Event) -> Result:
         self._pacer.wait(stop)
         with self._count_lock:
             self._requests_sent += 1
         try:
-            response = send(
-                self.session.get, self._settings.api_url + path, params=params, timeout=self._settings.timeout
-            )
-            self._learn_limit(response)
-            if response.status_code == 200:
+            reply = send(self.session.get, self._settings.api_url + path, params=params, timeout=self._settings.timeout)
+            self._learn_limit(reply)
+            if reply.status == 200:
                 self._pacer.accepted()
-                return read(response.content)
-            raise self._error(response, params)
+                return read(reply.body)
+            raise self._error(reply, params)
         except RateLimited as error:
             self._hold_back(error)
             raise
@@ -183,30 +188,30 @@ class ZoomClient:
             self._auth.forget(error.token)
             raise
 
-    def _learn_limit(self, response: requests.Response) -> None:
-        if response.headers.get("X-RateLimit-Type", "").upper() == "QPS":
+    def _learn_limit(self, reply: Reply) -> None:
+        if reply.headers.get("X-RateLimit-Type", "").upper() == "QPS":
             try:
-                self._pacer.announced(float(response.headers["X-RateLimit-Limit"]))
+                self._pacer.announced(float(reply.headers["X-RateLimit-Limit"]))
             except (KeyError, ValueError):
                 log.debug("Zoom's X-RateLimit-Limit is unreadable.")
 
     def _hold_back(self, error: RateLimited) -> None:
-        seconds = _RATE_LIMIT_PAUSE
+        seconds = None
         if error.retry_at:
-            seconds = (error.retry_at - datetime.now(UTC)).total_seconds()
+            seconds = max((error.retry_at - datetime.now(UTC)).total_seconds(), 0.0)
             if seconds > self._limit_patience:
                 raise RateLimitedUntil(f"{error} Zoom asks to come back at {error.retry_at}.", error.retry_at)
-        self._pacer.refused(max(seconds, 0.0))
+        self._pacer.refused(seconds)
 
-    def _error(self, response: requests.Response, params: Parameters) -> Exception:
-        body = error_body(response)
-        status, code = response.status_code, _integer(body.get("code"))
-        token = str(response.request.headers["Authorization"]).removeprefix("Bearer ")
+    def _error(self, reply: Reply, params: Parameters) -> Exception:
+        body = error_body(reply)
+        status, code = reply.status, _integer(body.get("code"))
+        token = reply.authorization.removeprefix("Bearer ")
         personal = [value for key, value in params if key in ("consumer_number", "next_page_token")]
         unedited = _words(body)
         words = quote(unedited, hidden=(token, *personal, *(value.lstrip("+") for value in personal)))
         if status == 429:
-            return rate_limited(response, words)
+            return rate_limited(reply, words)
         said = f"HTTP {status}" + (f", code {code}" if code is not None else "") + (f": {words}" if words else "")
         if status >= 500 or (not body and status not in _DEFAULT_CURES):
             return PassingError(f"Zoom could not answer ({said}). Look at Zoom's status page if this goes on.")

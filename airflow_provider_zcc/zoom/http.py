@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import requests
+from urllib3.exceptions import LocationValueError
 
 from airflow_provider_zcc.zoom.errors import InvalidSettings, PassingError, PermanentError, RateLimited
 
 _LONGEST_QUOTE = 300
+#: Bytes of a body read at once. In the small pieces that requests reads by default, threads wait for each other.
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a server answered.
+
+    :param status: HTTP status.
+    :param headers: in any letter case.
+    :param body: decompressed.
+    :param authorization: the header with which the request was signed; kept out of the repr.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    authorization: str = field(default="", repr=False)
 
 
 def user_agent() -> str:
@@ -24,7 +44,7 @@ def user_agent() -> str:
         return "airflow-provider-zcc"
 
 
-def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> requests.Response:
+def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> Reply:
     """Send one request and refuse whatever is not an answer of the server that was asked.
 
     :param request: a method of ``requests`` or of a session.
@@ -35,13 +55,14 @@ def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> 
     """
     # The errors of requests quote the URL, and with it a consumer's number: they are not chained.
     try:
-        response = request(url, allow_redirects=False, **kwargs)
+        with request(url, allow_redirects=False, stream=True, **kwargs) as response:
+            body = b"".join(response.iter_content(_CHUNK))
     except requests.exceptions.SSLError:
         raise PermanentError(
             f"The TLS certificate of {_host(url)} could not be verified. "
             "Check the connection's host, and the proxy or certificate bundle of this worker."
         ) from None
-    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError):
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError, UnicodeError):
         raise InvalidSettings(f"{_host(url)} is not a host that can be asked. Check the connection.") from None
     except requests.exceptions.RequestException as error:
         raise PassingError(
@@ -52,13 +73,14 @@ def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> 
             f"{_host(url)} redirected the request (HTTP {response.status_code}), which is refused to keep the "
             "credentials where they belong. Check the connection's host and token_url."
         )
-    return response
+    signature = response.request.headers.get("Authorization", "")
+    return Reply(response.status_code, response.headers, body, str(signature))
 
 
-def error_body(response: requests.Response) -> dict[str, Any]:
+def error_body(reply: Reply) -> dict[str, Any]:
     """Read the JSON object of an error; an HTML page or nonsense gives an empty one."""
     try:
-        body = json.loads(response.content)
+        body = json.loads(reply.body)
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
@@ -72,19 +94,19 @@ def quote(words: object, hidden: Iterable[str] = ()) -> str:
     """
     text = " ".join(str(words).split())
     for value in hidden:
-        if value:
+        if value := " ".join(value.split()):
             text = text.replace(value, "***")
     return text[:_LONGEST_QUOTE]
 
 
-def rate_limited(response: requests.Response, words: str) -> RateLimited:
+def rate_limited(reply: Reply, words: str) -> RateLimited:
     """Turn an HTTP 429 into its error.
 
-    :param response: the answer.
+    :param reply: the answer.
     :param words: Zoom's own, fit for a log.
     """
     message = f"Zoom's rate limit was reached (HTTP 429{f': {words}' if words else ''})."
-    return RateLimited(message, retry_after(response.headers.get("Retry-After"), datetime.now(UTC)))
+    return RateLimited(message, retry_after(reply.headers.get("Retry-After"), datetime.now(UTC)))
 
 
 def retry_after(value: str | None, now: datetime) -> datetime | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 _GZIP_LEVEL = 6
 #: zlib's notation for a gzip stream. Its header carries no name and no time, so the same data gives the same bytes.
@@ -28,11 +29,18 @@ class JsonLines(io.RawIOBase):
         """Say that this is for reading."""
         return True
 
-    def read(self, size: int = -1) -> bytes:
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer, and say how much of it."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, size: int | None = -1) -> bytes:
         """Return exactly ``size`` bytes, fewer only at the end: S3 refuses a part that is too small.
 
-        :param size: how many; all that is left if negative.
+        :param size: how many; all that is left if negative or None.
         """
+        size = -1 if size is None else size
         while not self._ended and (size < 0 or len(self._buffer) < size):
             chunk = next(self._chunks, None)
             if chunk is None:

@@ -12,7 +12,7 @@ import requests
 from requests.auth import AuthBase
 
 from airflow_provider_zcc.zoom.errors import PassingError, PermanentError
-from airflow_provider_zcc.zoom.http import error_body, quote, rate_limited, send, user_agent
+from airflow_provider_zcc.zoom.http import Reply, error_body, quote, rate_limited, send, user_agent
 from airflow_provider_zcc.zoom.settings import Credentials
 
 #: Seconds before its end at which a token is no longer handed out.
@@ -59,7 +59,7 @@ class TokenSource:
     def _fetch(self, timeout: float, on_token: Callable[[str], None] | None) -> None:
         asked = time.monotonic()
         credentials = self._credentials
-        response = send(
+        reply = send(
             requests.post,
             credentials.token_url,
             data={"grant_type": "account_credentials", "account_id": credentials.account_id},
@@ -67,9 +67,9 @@ class TokenSource:
             headers={"User-Agent": user_agent(), "Accept": "application/json"},
             timeout=timeout,
         )
-        body = error_body(response)
-        if response.status_code != 200:
-            raise self._error(response, body)
+        body = error_body(reply)
+        if reply.status != 200:
+            raise self._error(reply, body)
         token = body.get("access_token")
         if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
             raise PassingError("Zoom's token endpoint answered without a usable access token. Check token_url.")
@@ -79,18 +79,20 @@ class TokenSource:
         life = float(life) if isinstance(life, int | float) and life > 0 else _USUAL_LIFE
         self._token, self._ends = token, asked + max(life - _LEAD, life / 2)
 
-    def _error(self, response: requests.Response, body: dict[str, object]) -> Exception:
+    def _error(self, reply: Reply, body: dict[str, object]) -> Exception:
         credentials = self._credentials
         reason = body.get("reason") or body.get("message") or body.get("error_description") or ""
         words = quote(reason, hidden=(credentials.client_secret,))
         code = quote(body.get("error") or body.get("code") or "", hidden=(credentials.client_secret,))
-        status = response.status_code
+        status = reply.status
         if status == 429:
-            return rate_limited(response, words)
+            return rate_limited(reply, words)
         said = f"HTTP {status}" + "".join(f", {part}" for part in (code, words) if part)
-        if status >= 500 or not body:
+        if status != 404 and (status >= 500 or not body):
             return PassingError(f"Zoom's token endpoint gave no token ({said}). Check token_url if this goes on.")
-        if code == "invalid_client":
+        if status == 404:
+            cure = "Check the connection's token_url."
+        elif code == "invalid_client":
             cure = "Check the connection's login (Client ID) and password (Client Secret)."
         else:
             cure = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -9,35 +10,41 @@ from collections.abc import Callable
 
 from airflow_provider_zcc.zoom.errors import Stopped
 
-#: Share of the throughput seen at a refusal that the pace falls back to.
+#: Share of an announced or configured limit that is used: requests that start evenly arrive a little unevenly.
+_HEADROOM = 0.99
+#: Share of the pace that a refusal leaves.
 _BACK_OFF = 0.95
-#: Share of the pace that one refusal leaves at least: other apps may have taken all of that one second.
+#: When the server let through less than this share of the pace, the pace falls to what it let through...
+_FAR_BELOW = 0.7
+#: ...but no lower than this share at once: other apps may have taken all of that one second.
 _DEEPEST_CUT = 0.25
 #: Seconds in which further refusals are taken for echoes of the first.
 _ECHO = 1.0
-#: Share of the ceiling that the pace wins back in each second without a refusal.
-_RECOVERY = 0.01
+#: Growth of the pace for each second, and each second since the last refusal: 5 % in 14 s, double in a minute.
+_GROWTH = 0.0005
+#: Seconds that all threads pause after a refusal that names no time; doubled for each one in a row, up to the last.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 
 class Pacer:
     """Spaces the starts of requests evenly, for all threads that share it.
 
-    The pace begins at the ceiling. A refusal (HTTP 429) sets it to what Zoom let through in the second
-    before, which is the account's limit less what other apps took of it; it climbs back slowly.
+    The pace begins at the ceiling. A refusal (HTTP 429) lowers it: to what the server let through in the second
+    before if that is much less, which finds a limit that nobody announced, otherwise a little. It climbs back
+    slowly at first, and the faster the longer nothing is refused. Several processes that share an account's limit
+    settle near it in this way, without knowing of each other.
 
     :param requests_per_second: the ceiling.
     :param clock: monotonic seconds.
     """
 
     def __init__(self, requests_per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._ceiling = requests_per_second
-        self._pace = requests_per_second
+        self._ceiling = self._pace = requests_per_second * _HEADROOM
         self._clock = clock
         self._lock = threading.Lock()
-        self._next_start = 0.0
-        self._paused_until = 0.0
-        self._last_refusal = float("-inf")
-        self._last_recovery = float("-inf")
+        self._next_start = self._paused_until = self._grown_until = 0.0
+        self._last_refusal = -math.inf
+        self._refusals_in_a_row = 0
         self._accepted: deque[float] = deque()
 
     @property
@@ -63,9 +70,13 @@ class Pacer:
         """Take note that the server let a request through."""
         with self._lock:
             now = self._clock()
+            self._refusals_in_a_row = 0
             self._accepted.append(now)
-            self._forget_before(now - 1.0)
-            self._recover(now)
+            self._let_through(now)
+            if self._pace < self._ceiling:
+                since, until = self._grown_until - self._last_refusal, now - self._last_refusal
+                self._pace = min(self._ceiling, self._pace * math.exp(_GROWTH / 2 * (until**2 - since**2)))
+                self._grown_until = now
 
     def announced(self, limit: float) -> None:
         """Lower the ceiling to the limit that the server announced.
@@ -73,24 +84,26 @@ class Pacer:
         :param limit: requests per second, as in Zoom's ``X-RateLimit-Limit`` of type ``QPS``.
         """
         with self._lock:
-            if 0 < limit < self._ceiling:
-                self._ceiling = limit
-                self._pace = min(self._pace, limit)
+            if 0 < limit * _HEADROOM < self._ceiling:
+                self._ceiling = limit * _HEADROOM
+                self._pace = min(self._pace, self._ceiling)
 
-    def refused(self, seconds: float) -> None:
+    def refused(self, seconds: float | None) -> None:
         """Slow down all threads after a 429.
 
-        :param seconds: how long the server asked to wait before the next request.
+        :param seconds: how long the server asked to wait before the next request; None or 0 if it did not say.
         """
         with self._lock:
             now = self._clock()
-            self._paused_until = max(self._paused_until, now + seconds)
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._refusals_in_a_row, 10))
+            self._refusals_in_a_row += 1
+            self._paused_until = max(self._paused_until, now + (seconds or pause))
             self._next_start = max(self._next_start, self._paused_until)
             if now - self._last_refusal > _ECHO:
-                self._forget_before(now - 1.0)
-                let_through = min(self._pace, float(len(self._accepted)))
-                self._pace = max(let_through * _BACK_OFF, self._pace * _DEEPEST_CUT)
-            self._last_refusal = self._last_recovery = now
+                let_through = self._let_through(now)
+                known = let_through if let_through < self._pace * _FAR_BELOW else self._pace
+                self._pace = max(known * _BACK_OFF, self._pace * _DEEPEST_CUT)
+                self._last_refusal = self._grown_until = now
 
     def _reserve(self) -> float:
         with self._lock:
@@ -98,12 +111,8 @@ class Pacer:
             self._next_start = start + 1.0 / self._pace
             return start
 
-    def _recover(self, now: float) -> None:
-        if self._pace < self._ceiling:
-            elapsed = now - self._last_recovery
-            self._pace = min(self._ceiling, self._pace + elapsed * _RECOVERY * self._ceiling)
-            self._last_recovery = now
-
-    def _forget_before(self, moment: float) -> None:
-        while self._accepted and self._accepted[0] < moment:
+    def _let_through(self, now: float) -> int:
+        """Count the requests that were accepted within the last second."""
+        while self._accepted and self._accepted[0] < now - 1.0:
             self._accepted.popleft()
+        return len(self._accepted)

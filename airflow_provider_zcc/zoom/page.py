@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -17,12 +18,13 @@ class _Page(msgspec.Struct):
     engagements: list[msgspec.Raw] | None = None
 
 
-class _Head(msgspec.Struct):
+class _Head(msgspec.Struct, gc=False):
     engagement_id: Any = None
     start_time: Any = None
 
 
-class Record(msgspec.Struct, frozen=True):
+# Records come by the hundred thousand, and hold nothing that the garbage collector would have to follow.
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One engagement.
 
     :param line: its JSON as Zoom sent it, without the line breaks between its tokens.
@@ -50,6 +52,9 @@ class Page(msgspec.Struct, frozen=True):
     range: tuple[Any, Any]
 
 
+#: Any escape in a string: a surrogate pair, half of one, or another.
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>u[dD][89a-fA-F]..)|.)", re.DOTALL)
+
 _read_page = msgspec.json.Decoder(_Page).decode
 _read_head = msgspec.json.Decoder(_Head).decode
 
@@ -62,22 +67,45 @@ def parse_page(body: bytes) -> Page:
     """
     try:
         body.decode()
-        page = _read_page(body)
+        page, slices = _cut_out(body)
         total = None if page.total_records is None else int(page.total_records)
         if page.engagements is None and total != 0:
             raise PassingError(_unreadable("it holds no list of engagements"))
-        records = [_record(raw) for raw in page.engagements or ()]
-    except (UnicodeDecodeError, msgspec.DecodeError, ValueError) as error:
+        records = [_record(raw, line) for raw, line in zip(page.engagements or (), slices, strict=True)]
+    except (UnicodeDecodeError, msgspec.DecodeError, ValueError, RecursionError) as error:
         # The decoder's words name a type or a position, never a value.
         reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not text in UTF-8 or not a number"
         raise PassingError(_unreadable(reason)) from None
     return Page(records, page.next_page_token or None, total, (page.echoed_from, page.echoed_to))
 
 
-def _record(raw: msgspec.Raw) -> Record:
+def _cut_out(body: bytes) -> tuple[_Page, list[bytes]]:
+    """Return the page and the bytes of its engagements."""
+    try:
+        page = _read_page(body)
+        return page, [bytes(raw) for raw in page.engagements or ()]
+    except msgspec.DecodeError:
+        # The decoder refuses the escape of half a character, which text cut by JavaScript ends with. A stand-in of
+        # the same length lets it find where the engagements begin and end.
+        readable = _ESCAPE.sub(_stand_in, body)
+        if readable == body:
+            raise
+    page, slices, end = _read_page(readable), [], 0
+    for raw in page.engagements or ():
+        start = readable.index(bytes(raw), end)
+        end = start + len(bytes(raw))
+        slices.append(body[start:end])
+    return page, slices
+
+
+def _stand_in(escape: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if escape["half"] else escape[0]
+
+
+def _record(raw: msgspec.Raw, line: bytes) -> Record:
     head = _read_head(raw)
     # A JSON string has no bare line break, so those that are there stand between tokens.
-    line = bytes(raw).translate(None, b"\r\n")
+    line = line.translate(None, b"\r\n")
     identity = head.engagement_id
     return Record(line, identity if isinstance(identity, str) and identity else line, head.start_time)
 

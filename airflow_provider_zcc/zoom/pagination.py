@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import NamedTuple
+
+import msgspec
 
 from airflow_provider_zcc.zoom.errors import IncompleteAnswer, PageTokenExpired, PassingError
 from airflow_provider_zcc.zoom.page import Page, Record
@@ -21,7 +22,7 @@ _SHORT_READINGS = 1
 _DEAD_READINGS = 3
 
 
-class Kept(NamedTuple):
+class Kept(msgspec.Struct, frozen=True, gc=False):
     """A record that belongs to the window.
 
     :param line: its JSON.
@@ -58,14 +59,19 @@ class Pagination:
         """
         self._page = first_page
         yield from self._reading()
-        futile = 0
+        short = dead = 0
         while problem := self._problem():
             log.warning("%s Reading the window again from its first page.", problem)
-            known = len(self._seen)
+            known, died_before = len(self._seen), self._died
             self._page = self._ask(None)
             yield from self._reading()
-            futile = futile + 1 if len(self._seen) == known else 0
-            if futile == (_DEAD_READINGS if self._died else _SHORT_READINGS):
+            if len(self._seen) > known:
+                short = dead = 0
+            elif self._died:
+                dead += 1
+            elif not died_before:
+                short += 1
+            if dead == _DEAD_READINGS or short == _SHORT_READINGS:
                 self._give_up()
                 return
 

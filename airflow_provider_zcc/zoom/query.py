@@ -215,7 +215,7 @@ def _listed(name: str, value: str | None) -> str | None:
 def _several(name: str, values: Strings) -> tuple[str, ...]:
     if values is None:
         return ()
-    items = values.split(",") if isinstance(values, str) else list(values)
+    items = values.split(",") if isinstance(values, str) else values if isinstance(values, Iterable) else [values]
     spelled = tuple(dict.fromkeys(spelling for item in items if (spelling := _listed(name, item))))
     if not spelled:
         raise InvalidQuery(f"{name} is empty. Give one or more of {', '.join(ALLOWED[name])}, or leave it out.")

@@ -25,12 +25,15 @@ from airflow_provider_zcc.zoom.window import Window, possible_instants
 
 log = logging.getLogger(__name__)
 
-#: Records that a window is cut down to: enough that its half-filled last page costs little.
-_WINDOW_RECORDS = 2_500
-#: How far above that a window may be and still be read as it is.
-_TOLERANCE = 1.5
+#: Records that a window is cut down to, first and last: enough that its half-filled last page costs little, and
+#: towards the end few enough that all threads stay busy.
+_LARGE, _SMALL = 2_500, 800
+#: How far above its size a window may turn out to be and still be read as it is.
+_TOLERANCE = 2.0
+#: Seconds that an answer may take if as many windows as the pace needs at the same time are to be left to the end.
+_USUAL_LATENCY = 0.2
 #: Pages that may wait for their turn, of all windows together.
-_MOST_WAITING_PAGES = 256
+_MOST_WAITING_PAGES = 320
 #: Seconds that a reading which is stopped waits for its threads to notice.
 _FAREWELL = 2.0
 
@@ -55,9 +58,17 @@ class Counts:
 
 @dataclass
 class _Section:
-    """A window on its way through the reader."""
+    """A window on its way through the reader.
+
+    :param behind: records expected behind the window in the interval.
+    :param parent: records in the window that this one was cut from; of them at most...
+    :param behind_in_parent: ...so many are expected behind this window.
+    """
 
     window: Window
+    behind: float = 0.0
+    parent: float = math.inf
+    behind_in_parent: float = 0.0
     taken: bool = False
     finished: bool = False
     batches: deque[list[Kept]] = field(default_factory=deque)
@@ -81,8 +92,11 @@ class EngagementReader:
         self._query = query
         self._max_concurrency = max_concurrency
         self._fail_if_incomplete = fail_if_incomplete
-        self._sections = [_Section(window) for window in query.windows()]
+        *first, last = query.windows()
+        # How much there is in windows that were not asked for yet is not known: enough.
+        self._sections = [*(_Section(window, behind=math.inf) for window in first), _Section(last)]
         self._uncounted = len(self._sections)
+        self._streams = min(max_concurrency, math.ceil(client.requests_per_second * _USUAL_LATENCY))
         self._unsure: set[str | bytes] = set()
         self._waiting_pages = 0
         self._changed = threading.Condition()
@@ -186,9 +200,8 @@ class EngagementReader:
     def _read(self, section: _Section) -> None:
         ask = partial(self._ask, section.window)
         page = ask(None)
-        parts = section.window.split(self._parts(page.total_records))
-        if len(parts) > 1:
-            self._replace(section, parts)
+        # Without a page token there is nothing more to come, whatever the total says.
+        if self._cut(section, page.total_records or 0 if page.next_page_token else 0):
             return
         pagination = Pagination(ask, section.window, fail_if_incomplete=self._fail_if_incomplete)
         self._count(page)
@@ -203,18 +216,36 @@ class EngagementReader:
         parameters = self._query.parameters(window, next_page_token=page_token)
         return self._client.get(PATH, parameters, parse_page, self._stop)
 
-    def _parts(self, total: int | None) -> int:
-        if total is None or total <= _WINDOW_RECORDS * _TOLERANCE or self._max_concurrency == 1:
-            return 1
-        return math.ceil(total / _WINDOW_RECORDS)
+    def _cut(self, section: _Section, total: int) -> bool:
+        """Cut a window that holds too much into smaller ones, the smaller the less there is behind them.
 
-    def _replace(self, section: _Section, parts: list[Window]) -> None:
+        The cuts depend on what Zoom counts, and not on the order in which threads get there: the same data gives
+        the same windows, and the same output.
+        """
+        behind = section.behind + min(section.behind_in_parent, max(section.parent - total, 0))
+        if self._max_concurrency == 1 or total <= self._size(total + behind) * _TOLERANCE:
+            return False
+        sizes: list[float] = []
+        while (rest := total - sum(sizes)) > 0:
+            sizes.append(min(rest, self._size(rest + behind)))
+        windows = section.window.split(sizes)
+        if len(windows) == 1:
+            return False
+        share = total / len(windows)
+        parts = [
+            _Section(window, behind, total, share * (len(windows) - number))
+            for number, window in enumerate(windows, start=1)
+        ]
         with self._changed:
             place = self._sections.index(section)
-            self._sections[place : place + 1] = [_Section(window) for window in parts]
+            self._sections[place : place + 1] = parts
             self._uncounted += len(parts) - 1
             self._changed.notify_all()
         self._start_threads()
+        return True
+
+    def _size(self, left: float) -> float:
+        return min(max(left / self._streams, _SMALL), _LARGE)
 
     def _count(self, page: Page) -> None:
         with self._changed:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 #: Zoom refuses a range of more than one month; 28 days fit into every month.
 LONGEST_WINDOW = timedelta(days=28)
+#: Of a minute: where a window is cut.
+_QUIET_SECOND = 37
 
 
 class Place(enum.Enum):
@@ -37,14 +40,16 @@ class Window:
     end: datetime
     timezone: tzinfo = UTC
 
-    def split(self, parts: int) -> list[Window]:
-        """Cut the window into equal parts, each of whole seconds and none of them empty.
+    def split(self, sizes: Sequence[float]) -> list[Window]:
+        """Cut the window into parts. The second of a cut is asked for on both sides, so it should be a quiet one.
 
-        :param parts: how many at the most.
+        :param sizes: how long the parts are, in proportion. There are fewer if they would be shorter than a minute.
         """
-        seconds = int((self.end - self.start).total_seconds())
-        parts = max(1, min(parts, seconds))
-        cuts = [self.start + timedelta(seconds=seconds * part // parts) for part in range(parts)] + [self.end]
+        length = (self.end - self.start).total_seconds() / sum(sizes)
+        minutes = (self.start + timedelta(seconds=length * part) for part in accumulate(sizes))
+        # Traffic peaks at full hours and minutes.
+        quiet = {minute.replace(second=_QUIET_SECOND, microsecond=0) for minute in minutes}
+        cuts = [self.start, *sorted(cut for cut in quiet if self.start < cut < self.end), self.end]
         return [Window(start, end, self.timezone) for start, end in pairwise(cuts)]
 
     def place(self, start_time: object) -> Place:
@@ -59,7 +64,7 @@ class Window:
             return Place.UNSURE
         if min(candidates) >= self.end:
             return Place.LATER
-        return Place.INSIDE if within and max(candidates) < self.end else Place.UNSURE
+        return Place.INSIDE if all(self.start <= instant < self.end for instant in instants) else Place.UNSURE
 
 
 def possible_instants(text: object, timezone: tzinfo) -> tuple[datetime, ...]:

@@ -20,7 +20,7 @@ SAID = {
     "unknown_queue": ("code 1201: Queue does not exist", "Check queue_id"),
     "unknown_timezone": ("timezone 'Mars/Olympus' is not known", "Give an IANA name"),
     "unknown_channel": ("channel does not know 'pigeon'", "Allowed: voice, video, messaging, email"),
-    "no_bucket": ("The bucket not-made cannot be used", "Create it"),
+    "no_bucket": ("The bucket not-made does not exist", "Create it"),
     "one_sided": ("end is missing", "Give start and end together"),
     "naive": ("start has no timezone", "Give an offset"),
     "key_exists": ("s3://lake/exists exists and replace is False", "Delete the object"),

@@ -8,7 +8,7 @@ import json
 import uvicorn
 
 from tests.zoom_simulator.app import Config, ZoomSimulator
-from tests.zoom_simulator.data import Engagements
+from tests.zoom_simulator.data import SHAPES
 from tests.zoom_simulator.server import server_config
 
 
@@ -17,6 +17,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080, help="on loopback; default 8080")
     parser.add_argument("--engagements", type=int, default=30_000, help="how many; default 30000")
     parser.add_argument("--days", type=int, default=30, help="over how many days before today; default 30")
+    parser.add_argument(
+        "--shape", choices=SHAPES, default="contact-centre", help="how they spread; default contact-centre"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other engagements; default 0")
     parser.add_argument("--latency", type=float, default=0.0, help="milliseconds an answer takes; default 0")
     parser.add_argument("--requests-per-second", type=int, help="the account's rate limit; default none")
@@ -27,7 +30,7 @@ def main() -> None:
         requests_per_second=arguments.requests_per_second,
         announces_limits=not arguments.hide_limits,
     )
-    engagements = Engagements.of_a_contact_centre(arguments.engagements, arguments.days, seed=arguments.seed)
+    engagements = SHAPES[arguments.shape](arguments.engagements, arguments.days, seed=arguments.seed)
     simulator = ZoomSimulator(engagements, config)
     host = f"http://127.0.0.1:{arguments.port}"
     connection = {

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -161,8 +162,11 @@ class ZoomSimulator:
         answer = _befallen(self._answer(request, places, fault), fault)
         self._count(places, answer.status)
         pause = fault.details["seconds"] if fault and fault.kind == "delay" else 0.0
-        if "api" in places and (pause or self.config.latency):
-            await asyncio.sleep(pause + self.config.latency)
+        pause += self.config.latency if "api" in places else 0.0
+        if pause:
+            # A server that is stopped meanwhile need not report it.
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(pause)
         headers = [("content-type", answer.content_type), ("content-length", str(len(answer.body))), *answer.headers]
         await send(
             {
@@ -244,6 +248,7 @@ class ZoomSimulator:
             headers |= {"X-RateLimit-Type": "Daily-limit", "Retry-After": midnight.strftime("%Y-%m-%dT%H:%M:%SZ")}
             raise Refused(429, 429, "You have reached the maximum daily rate limit for this API.", headers)
         if config.requests_per_second is None:
+            self._accepted_today += 1
             return {}
         left = config.requests_per_second - len(self._accepted) - 1
         if config.announces_limits:
@@ -326,7 +331,7 @@ class ZoomSimulator:
         if request.path.endswith("/truth"):
             bounds = dict(parse_qsl(request.query))
             start, end = (datetime.fromisoformat(bounds[name]) for name in ("start", "end"))
-            lines = [" ".join(line.splitlines()) + "\n" for line in self.truth(start, end)]
+            lines = [line.translate({10: None, 13: None}) + "\n" for line in self.truth(start, end)]
             return Answer(200, "".join(lines).encode(), content_type="application/x-ndjson")
         stats = self.stats
         return Answer.json(

@@ -179,7 +179,7 @@ class Engagements:
         :param end: midnight after the last of them; default: the last midnight.
         :param seed: another seed, other engagements.
         """
-        end = end or datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        end = end or _last_midnight()
         first = end - timedelta(days=days)
         weights = [_WEEKDAYS[(first + timedelta(days=day)).weekday()] * hour for day in range(days) for hour in _HOURS]
         rng = random.Random(seed)
@@ -231,6 +231,31 @@ class Engagements:
         """Yield what ``[start, end)`` holds, whatever is wrong with the server."""
         for number in self.between(-int(-start.timestamp() // 1), -int(-end.timestamp() // 1) - 1, passes):
             yield self.render(number, style)
+
+
+def _shaped(place: Callable[[random.Random, int], int]) -> Callable[..., Engagements]:
+    """Make engagements of which each has a place among the seconds of so many days."""
+
+    def engagements(count: int, days: int, *, end: datetime | None = None, seed: int = 0) -> Engagements:
+        first = int((end or _last_midnight()).timestamp()) - days * _DAY
+        rng = random.Random(seed)
+        return Engagements((first + place(rng, days) for _ in range(count)), seed)
+
+    return engagements
+
+
+#: Other ways for engagements to spread over days: what makes a reader's work easy, or hard.
+SHAPES: dict[str, Callable[..., Engagements]] = {
+    "contact-centre": Engagements.of_a_contact_centre,
+    "even": _shaped(lambda rng, days: rng.randrange(days * _DAY)),
+    "one-hour": _shaped(lambda rng, days: days // 2 * _DAY + 36_000 + rng.randrange(3_600)),
+    "one-second": _shaped(lambda _, days: days // 2 * _DAY + 36_000),
+    "busy-days": _shaped(lambda rng, days: rng.randrange(days) * _DAY + 32_400 + rng.randrange(32_400)),
+}
+
+
+def _last_midnight() -> datetime:
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _scatter(number: int) -> int:

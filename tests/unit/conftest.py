@@ -1,0 +1,170 @@
+"""What the Airflow side needs around it: connections, an S3 server on a socket, and the context of a task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from typing import Any
+from unittest.mock import Mock
+from uuid import uuid4
+
+import boto3
+import pendulum
+import pytest
+from airflow.sdk.execution_time.context import OutletEventAccessors
+from botocore.loaders import JSONFileLoader
+from moto.server import ThreadedMotoServer
+
+from tests.conftest import END as LAST_MIDNIGHT
+from tests.conftest import StartSimulator
+from tests.zoom_simulator.data import Engagements
+from tests.zoom_simulator.faults import Fault
+from tests.zoom_simulator.server import SimulatorServer
+
+#: A busy Tuesday among the simulated days.
+START = LAST_MIDNIGHT - timedelta(days=6)
+END = LAST_MIDNIGHT - timedelta(days=5)
+#: Days after the last simulated engagement.
+QUIET = (LAST_MIDNIGHT + timedelta(days=5), LAST_MIDNIGHT + timedelta(days=6))
+
+StartZoom = Callable[..., SimulatorServer]
+ConnectZoom = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket of the S3 server."""
+
+    name: str
+    client: Any
+
+    def put(self, key: str, body: bytes) -> None:
+        self.client.put_object(Bucket=self.name, Key=key, Body=body)
+
+    def body(self, key: str) -> bytes:
+        return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+
+    def keys(self) -> list[str]:
+        return [found["Key"] for found in self.client.list_objects_v2(Bucket=self.name).get("Contents", [])]
+
+    def unfinished_uploads(self) -> list[dict[str, Any]]:
+        return self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", [])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def botocore_data_is_read_once() -> Iterator[None]:
+    """Every new S3 client reads botocore's description of S3, which takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        read = cache(JSONFileLoader().load_file)
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        yield
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_client(s3_url: str) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=s3_url,
+        region_name="us-east-1",
+        aws_access_key_id="dummy-key",
+        aws_secret_access_key="dummy-secret",
+    )
+
+
+@pytest.fixture
+def bucket(s3_url: str, s3_client: Any, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A new bucket, in reach of ``aws_default``."""
+    connection = {
+        "conn_type": "aws",
+        "login": "dummy-key",
+        "password": "dummy-secret",
+        "extra": {"endpoint_url": s3_url, "region_name": "us-east-1"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    name = f"bucket-{uuid4()}"
+    s3_client.create_bucket(Bucket=name)
+    return Bucket(name, s3_client)
+
+
+@pytest.fixture
+def connect_zoom(monkeypatch: pytest.MonkeyPatch) -> ConnectZoom:
+    """Let ``zcc_default`` lead to a simulator, with some fields of the connection or of its extra changed."""
+
+    def connect(server: SimulatorServer, extra: dict[str, object] | None = None, **changes: object) -> None:
+        connection: dict[str, Any] = server.connection | changes
+        connection["extra"] = connection["extra"] | (extra or {})
+        monkeypatch.setenv("AIRFLOW_CONN_ZCC_DEFAULT", json.dumps(connection))
+
+    return connect
+
+
+@pytest.fixture
+def start_zoom(start_simulator: StartSimulator, connect_zoom: ConnectZoom) -> StartZoom:
+    """Start a simulator as ``start_simulator`` does, and let ``zcc_default`` lead to it."""
+
+    def start(engagements: Engagements | None = None, **config: object) -> SimulatorServer:
+        server = start_simulator(engagements, **config)
+        connect_zoom(server)
+        return server
+
+    return start
+
+
+@pytest.fixture
+def zoom(start_zoom: StartZoom) -> SimulatorServer:
+    """``zcc_default`` leads to this simulator with 3,000 engagements over ten days."""
+    return start_zoom()
+
+
+def context_of(start: datetime | None = None, end: datetime | None = None, **more: Any) -> dict[str, Any]:
+    """Return what a task is told: its data interval, if the run has one, and where its results go."""
+    interval = {}
+    if start is not None and end is not None:
+        interval = {"data_interval_start": pendulum.instance(start), "data_interval_end": pendulum.instance(end)}
+    return {"ti": Mock(spec_set=["xcom_push"]), "outlet_events": OutletEventAccessors(), **interval, **more}
+
+
+def exactly(texts: Iterable[str | bytes]) -> list[dict[str, Any]]:
+    """Read engagements without rounding a number, in an order that does not depend on how they came."""
+    return sorted((json.loads(text, parse_float=Decimal) for text in texts), key=lambda record: record["engagement_id"])
+
+
+def refusing(status: int, code: int, message: str, **where: Any) -> Fault:
+    """Let the API answer with an error of Zoom's, by default from now on and for ever."""
+    body = {"code": code, "message": message}
+    return Fault("answer", **{"times": -1, **where}, details={"status": status, "body": body})
+
+
+def daily_limit_until(moment: datetime, **where: Any) -> Fault:
+    """Let the API refuse everything, as it does when the account's daily limit is used up."""
+    return Fault(
+        "answer",
+        **{"times": -1, **where},
+        details={
+            "status": 429,
+            "body": {"code": 429, "message": "You have reached the maximum daily rate limit for this API."},
+            "headers": {"X-RateLimit-Type": "Daily-limit", "Retry-After": f"{moment:%Y-%m-%dT%H:%M:%SZ}"},
+        },
+    )
+
+
+def hours_from_now(hours: float) -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(hours=hours)
+
+
+def asked_nothing(server: SimulatorServer) -> bool:
+    stats = server.simulator.stats
+    return stats.api_requests == 0 and stats.token_requests == 0

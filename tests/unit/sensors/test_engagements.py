@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import inspect
+import logging
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
+
+from airflow_provider_zcc.sensors.engagements import EngagementsSensor
+from tests.unit.conftest import (
+    END,
+    QUIET,
+    START,
+    ConnectZoom,
+    StartZoom,
+    asked_nothing,
+    context_of,
+    daily_limit_until,
+    hours_from_now,
+    refusing,
+)
+from tests.zoom_simulator.app import Config
+from tests.zoom_simulator.data import NUMBERS, QUEUES, Engagements
+from tests.zoom_simulator.faults import Fault
+from tests.zoom_simulator.server import SimulatorServer
+
+
+def sensor(**arguments: Any) -> EngagementsSensor:
+    """A sensor for the chosen day, unless told otherwise."""
+    return EngagementsSensor(task_id="task", **({"start": START, "end": END} | arguments))
+
+
+class TestSettling:
+    @pytest.mark.parametrize(
+        ("hours_after_end", "settle"),
+        [
+            pytest.param(-24, timedelta(0), id="in the future"),
+            pytest.param(-0.1, timedelta(0), id="not over"),
+            pytest.param(0.05, None, id="over for three minutes of five"),
+            pytest.param(2, timedelta(hours=3), id="over for two hours of three"),
+        ],
+    )
+    def test_nothing_is_asked_before_the_interval_has_settled(
+        self, zoom: SimulatorServer, hours_after_end: float, settle: timedelta | None
+    ):
+        end = hours_from_now(-hours_after_end)
+        arguments = {"settle": settle} if settle is not None else {}
+        waiting = sensor(start=end - timedelta(days=1), end=end, min_engagements=0, **arguments)
+        assert waiting.poke(context_of()) is False
+        assert asked_nothing(zoom)
+
+    @pytest.mark.parametrize(
+        ("hours_after_end", "settle"), [(0.1, None), (3.01, timedelta(hours=3)), (0.001, timedelta(0))]
+    )
+    def test_it_is_asked_once_when_the_interval_has_settled(
+        self, start_zoom: StartZoom, hours_after_end: float, settle: timedelta | None
+    ):
+        end = hours_from_now(-hours_after_end)
+        server = start_zoom(Engagements([int(end.timestamp()) - 60]))
+        arguments = {"settle": settle} if settle is not None else {}
+        assert sensor(start=end - timedelta(hours=1), end=end, **arguments).poke(context_of()) is True
+        assert server.simulator.stats.api_requests == 1
+
+    def test_a_wrong_argument_is_found_before_the_interval_has_settled(self, zoom: SimulatorServer):
+        future = {"start": hours_from_now(1), "end": hours_from_now(2)}
+        with pytest.raises(AirflowFailException, match="channel does not know 'fax'"):
+            sensor(**future, channel="fax").poke(context_of())
+        assert asked_nothing(zoom)
+
+
+class TestCount:
+    @pytest.mark.parametrize(
+        ("engagements", "wanted", "there"),
+        [(0, 0, True), (0, 1, False), (0, None, False), (1, None, True), (3, 3, True), (3, 4, False), (3, 0, True)],
+    )
+    def test_there_have_to_be_enough_engagements(
+        self, start_zoom: StartZoom, engagements: int, wanted: int | None, there: bool
+    ):
+        start_zoom(Engagements(int(START.timestamp()) + number for number in range(engagements)))
+        arguments = {} if wanted is None else {"min_engagements": wanted}
+        assert sensor(**arguments).poke(context_of()) is there
+
+    def test_an_engagement_at_the_end_does_not_count(self, start_zoom: StartZoom):
+        second = int(END.timestamp())
+        start_zoom(Engagements([second, second, second + 1]))
+        assert sensor().poke(context_of()) is False
+        assert sensor(start=END, end=END + timedelta(seconds=1), min_engagements=2).poke(context_of()) is True
+
+    @pytest.mark.parametrize(
+        "filters",
+        [
+            {"queue_id": next(iter(QUEUES))},
+            {"consumer_number": NUMBERS[3]},
+            {"channel": "voice", "direction": "inbound"},
+            {"channel_sources": "sms,whatsapp"},
+        ],
+    )
+    def test_only_what_passes_the_filters_counts(self, zoom: SimulatorServer, filters: dict[str, str]):
+        count = len(zoom.simulator.truth(START, END, **filters))
+        assert sensor(min_engagements=count, **filters).poke(context_of()) is True
+        assert sensor(min_engagements=count + 1, **filters).poke(context_of()) is False
+
+    def test_a_long_interval_is_one_request_for_each_28_days(self, zoom: SimulatorServer):
+        start = END - timedelta(days=70)
+        count = len(zoom.simulator.truth(start, END))
+        assert sensor(start=start, min_engagements=count).poke(context_of()) is True
+        assert zoom.simulator.stats.api_requests == 3
+        assert sensor(start=start, min_engagements=count + 1).poke(context_of()) is False
+
+
+class TestInterval:
+    @pytest.mark.parametrize(
+        ("arguments", "context"),
+        [
+            pytest.param({}, context_of(START, END), id="the run's"),
+            pytest.param({"interval_length": "P1D"}, context_of(END, END), id="ends where the run has no length"),
+            pytest.param({"interval_length": timedelta(days=1)}, context_of(partition_date=START), id="a partition"),
+            pytest.param(
+                {"start": "{{ data_interval_start }}", "end": "{{ data_interval_end }}"},
+                context_of(START, END),
+                id="templated",
+            ),
+        ],
+    )
+    def test_the_run_or_the_arguments_tell_the_interval(
+        self, zoom: SimulatorServer, arguments: dict[str, Any], context: dict[str, Any]
+    ):
+        waiting = sensor(**{"start": None, "end": None} | arguments)
+        waiting.render_template_fields(context)
+        waiting.poke(context)
+        [query] = map(dict, zoom.simulator.stats.queries)
+        assert (query["from"], query["to"]) == ("2026-11-03T00:00:00Z", "2026-11-03T23:59:59Z")
+
+    @pytest.mark.parametrize("context", [context_of(), context_of(END, END)], ids=["no interval", "zero length"])
+    def test_a_run_without_an_interval_fails_for_good(self, zoom: SimulatorServer, context: dict[str, Any]):
+        with pytest.raises(AirflowFailException, match="CronDataIntervalTimetable"):
+            sensor(start=None, end=None).poke(context)
+        assert asked_nothing(zoom)
+
+
+class TestStableChecks:
+    @pytest.mark.parametrize(
+        ("stable_checks", "counts", "answers"),
+        [
+            (0, [3, 4], [True, True]),
+            (1, [3, 4], [True, True]),
+            (2, [3, 3], [False, True]),
+            (2, [3, 4, 5, 5], [False, False, False, True]),
+            (3, [3, 3, 4, 4, 4], [False, False, False, False, True]),
+            (2, [0, 0, 3, 3], [False, False, False, True]),
+            (2, [3, 2, 3, 3], [False, False, False, True]),
+        ],
+    )
+    def test_the_count_has_to_stay_the_same(
+        self, zoom: SimulatorServer, stable_checks: int, counts: list[int], answers: list[bool]
+    ):
+        zoom.simulator.faults = [Fault("page", details={"total_records": count}) for count in counts]
+        waiting = sensor(stable_checks=stable_checks)
+        assert [waiting.poke(context_of()) for _ in counts] == answers
+        assert zoom.simulator.stats.api_requests == len(counts)
+
+    def test_an_empty_interval_may_be_stable(self, zoom: SimulatorServer):
+        waiting = sensor(start=QUIET[0] - timedelta(days=1), end=QUIET[0], min_engagements=0, stable_checks=2)
+        assert [waiting.poke(context_of()) for _ in range(2)] == [False, True]
+        assert zoom.simulator.stats.api_requests == 2
+
+    def test_the_mode_reschedule_is_a_clear_error(self, zoom: SimulatorServer):
+        with pytest.raises(AirflowFailException, match=r"stable_checks.*'reschedule'.*mode='poke'"):
+            sensor(stable_checks=2, mode="reschedule").poke(context_of())
+        assert asked_nothing(zoom)
+
+    @pytest.mark.usefixtures("zoom")
+    @pytest.mark.parametrize("stable_checks", [0, 1])
+    def test_the_mode_reschedule_works_without(self, stable_checks: int):
+        assert sensor(stable_checks=stable_checks, mode="reschedule").poke(context_of()) is True
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ({"channel": "fax"}, "channel does not know 'fax'.*voice, video, messaging, email"),
+            ({"timezone": "Mars/Olympus"}, "timezone 'Mars/Olympus' is not known"),
+            ({"start": START.replace(tzinfo=None)}, "start has no timezone"),
+            ({"end": None}, "end is missing"),
+            ({"interval_length": "a day"}, "interval_length is not a length of time"),
+        ],
+    )
+    def test_a_wrong_argument_fails_for_good(self, zoom: SimulatorServer, arguments: dict[str, Any], words: str):
+        with pytest.raises(AirflowFailException, match=words):
+            sensor(**arguments).poke(context_of())
+        assert asked_nothing(zoom)
+
+    @pytest.mark.parametrize(
+        ("changes", "config", "words"),
+        [
+            ({"password": "wrong"}, {}, "Client Secret"),
+            ({"login": ""}, {}, r"lacks login \(Client ID\)"),
+            ({}, {"scopes": ["user:read"]}, "contact_center:read:list_engagements:admin"),
+            ({}, {"refusal": (403, {"code": 9001, "message": "No permission."})}, "No permission"),
+        ],
+    )
+    def test_a_refusal_fails_for_good(
+        self,
+        zoom: SimulatorServer,
+        connect_zoom: ConnectZoom,
+        changes: dict[str, object],
+        config: dict[str, Any],
+        words: str,
+    ):
+        connect_zoom(zoom, **changes)
+        zoom.simulator.config = Config(**config)
+        with pytest.raises(AirflowFailException, match=words):
+            sensor().poke(context_of())
+
+    @pytest.mark.usefixtures("zoom")
+    def test_an_unknown_queue_fails_for_good(self):
+        with pytest.raises(AirflowFailException, match="Queue does not exist: nobody"):
+            sensor(queue_id="nobody").poke(context_of())
+
+    def test_a_daily_limit_is_named_and_may_be_tried_again(self, zoom: SimulatorServer):
+        moment = hours_from_now(6)
+        zoom.simulator.faults = [daily_limit_until(moment)]
+        with pytest.raises(AirflowException) as raised:
+            sensor().poke(context_of())
+        assert str(moment) in str(raised.value)
+        assert not isinstance(raised.value, AirflowFailException)
+
+    def test_a_soft_fail_skips(self, zoom: SimulatorServer):
+        zoom.simulator.faults = [refusing(403, 9001, "No permission.")]
+        with pytest.raises(AirflowSkipException):
+            sensor(soft_fail=True).execute(context_of())
+
+
+class TestArguments:
+    def test_they_are_stored_word_for_word(self):
+        names = set(inspect.signature(EngagementsSensor.__init__).parameters) - {"self", "kwargs"}
+        given = {name: f"{{{{ {name} }}}}" for name in names}
+        made = EngagementsSensor(task_id="task", **given)
+        assert {name: getattr(made, name) for name in names} == given
+
+    def test_template_fields_are_attributes(self):
+        fields = EngagementsSensor.template_fields
+        assert isinstance(fields, tuple)
+        assert [name for name in fields if not hasattr(sensor(), name)] == []
+        assert {"start", "end", "interval_length", "zcc_conn_id"} <= set(fields)
+        assert "consumer_number" not in fields
+
+    def test_the_consumer_number_is_rendered_and_not_shown(self, zoom: SimulatorServer):
+        waiting = sensor(consumer_number="{{ dag_run.conf.number }}")
+        waiting.poke(context_of(dag_run=SimpleNamespace(conf={"number": NUMBERS[4]})))
+        [query] = map(dict, zoom.simulator.stats.queries)
+        assert query["consumer_number"] == NUMBERS[4]
+        assert waiting.consumer_number == "{{ dag_run.conf.number }}"
+
+
+def test_secrets_and_numbers_stay_out_of_what_is_written(
+    start_zoom: StartZoom, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+):
+    caplog.set_level(logging.DEBUG)
+    number = "+15550004444"
+    server = start_zoom(client_secret="one-more-secret-for-this-test")
+    waiting = sensor(consumer_number=number)
+    assert waiting.poke(context_of()) is False
+    server.simulator.faults = [refusing(404, 1001, f"Consumer does not exist: {number}.")]
+    with pytest.raises(AirflowFailException) as raised:
+        waiting.poke(context_of())
+    # urllib3 logs requests word for word, which is for Airflow's masker: see the test of the hook.
+    own = [record.getMessage() for record in caplog.records if not record.name.startswith("urllib3")]
+    written = "".join([*own, *capfd.readouterr(), str(raised.value), repr(raised.value.__cause__)])
+    assert "Zoom counts 0 engagements" in written
+    assert [word for word in ("one-more-secret-for-this-test", "simulated.", "5550004444") if word in written] == []

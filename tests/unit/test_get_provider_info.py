@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import airflow
+import jsonschema
+import pytest
+
+from airflow_provider_zcc.get_provider_info import get_provider_info
+from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
+
+FIELD_BEHAVIOUR = {
+    "hidden_fields": ["schema", "port"],
+    "relabeling": {"login": "Client ID", "password": "Client Secret", "host": "API base URL"},
+    "placeholders": {
+        "login": "of a Server-to-Server OAuth app",
+        "password": "of the same app",
+        "host": "https://api.zoom.us/v2",
+    },
+}
+OWN_FIELDS = {
+    "account_id": ("Account ID", "string"),
+    "token_url": ("Token URL", "string"),
+    "requests_per_second": ("Requests per second", "number"),
+    "timeout": ("Timeout", "number"),
+}
+THIRD_PARTY = "{m.partition('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names)"
+
+
+def airflow_schema(name: str) -> dict[str, Any]:
+    return json.loads(Path(airflow.__file__).with_name(name).read_text())
+
+
+def connection_type() -> dict[str, Any]:
+    [declared] = get_provider_info()["connection-types"]
+    return declared
+
+
+def printed_by(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_airflow_accepts_the_provider_info():
+    jsonschema.validate(get_provider_info(), airflow_schema("provider_info.schema.json"))
+
+
+def test_airflow_knows_every_key_of_the_connection_type():
+    schema = airflow_schema("provider.yaml.schema.json")["properties"]["connection-types"]
+    jsonschema.validate([connection_type()], schema)
+    assert set(connection_type()) <= set(schema["items"]["properties"])
+
+
+def test_airflow_discovers_the_provider_under_the_name_of_its_distribution():
+    [entry] = [
+        entry
+        for entry in entry_points(group="apache_airflow_provider")
+        if entry.value.startswith("airflow_provider_zcc")
+    ]
+    assert entry.name == "provider_info"
+    assert entry.load() is get_provider_info
+    assert entry.dist is not None
+    assert entry.dist.name == get_provider_info()["package-name"]
+
+
+def modules_of(info: dict[str, Any]) -> list[str]:
+    listed = [
+        name
+        for kind in ("hooks", "sensors", "triggers")
+        for item in info.get(kind, ())
+        for name in item["python-modules"]
+    ]
+    return [*listed, *(transfer["python-module"] for transfer in info["transfers"])]
+
+
+@pytest.mark.parametrize("module", modules_of(get_provider_info()))
+def test_every_module_that_is_named_imports(module: str):
+    assert import_module(module)
+
+
+def test_every_module_of_the_package_is_named():
+    package = Path(import_module("airflow_provider_zcc").__file__ or "").parent
+    found = {
+        f"airflow_provider_zcc.{kind}.{path.stem}"
+        for kind in ("hooks", "sensors", "transfers", "triggers")
+        for path in (package / kind).glob("[!_]*.py")
+    }
+    assert set(modules_of(get_provider_info())) == found
+
+
+def test_the_connection_type_leads_to_the_hook():
+    module, _, name = connection_type()["hook-class-name"].rpartition(".")
+    assert getattr(import_module(module), name) is ZoomContactCenterHook
+    assert connection_type()["connection-type"] == ZoomContactCenterHook.conn_type
+    assert connection_type()["hook-name"] == ZoomContactCenterHook.hook_name
+
+
+def test_the_form_of_airflow_3_shows_the_fields():
+    connections = pytest.importorskip("airflow.api_fastapi.core_api.services.ui.connections")
+    [form] = [meta for meta in connections.HookMetaService.hook_meta_data() if meta.connection_type == "zcc"]
+    standard = form.standard_fields
+    assert form.hook_name == "Zoom Contact Center"
+    assert {name: (field.title, field.placeholder) for name, field in standard if field and not field.hidden} == {
+        name: (FIELD_BEHAVIOUR["relabeling"][name], FIELD_BEHAVIOUR["placeholders"][name])
+        for name in ("host", "login", "password")
+    }
+    assert {name for name, field in standard if field and field.hidden} == {"url_schema", "port"}
+    assert {name: (field["schema"]["title"], field["schema"]["type"]) for name, field in form.extra_fields.items()} == {
+        name: (label, [kind, "null"]) for name, (label, kind) in OWN_FIELDS.items()
+    }
+
+
+def test_the_hook_gives_older_versions_the_same_standard_fields():
+    behaviour = ZoomContactCenterHook.get_ui_field_behaviour()
+    assert behaviour == FIELD_BEHAVIOUR
+    jsonschema.validate(behaviour, airflow_schema("customized_form_field_behaviours.schema.json"))
+
+
+def test_the_hook_gives_older_versions_the_same_own_fields(monkeypatch: pytest.MonkeyPatch):
+    def module(name: str, **content: object) -> None:
+        made = ModuleType(name)
+        vars(made).update(content)
+        monkeypatch.setitem(sys.modules, name, made)
+
+    def form_field(label: str, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(label=label)
+
+    # Airflow 3 installs neither package.
+    module("flask_appbuilder")
+    module("flask_appbuilder.fieldwidgets", BS3TextFieldWidget=object)
+    module("wtforms", **dict.fromkeys(("StringField", "IntegerField", "FloatField"), form_field))
+    module("wtforms.validators", Optional=object)
+    widgets = ZoomContactCenterHook.get_connection_form_widgets()
+    assert {name: field.label for name, field in widgets.items()} == {
+        name: label for name, (label, _) in OWN_FIELDS.items()
+    }
+
+
+def test_reading_the_provider_info_imports_nothing_but_itself():
+    code = f"import sys; before = set(sys.modules); import airflow_provider_zcc.get_provider_info; print({THIRD_PARTY})"
+    assert printed_by(code) == "{'airflow_provider_zcc'}"
+
+
+def test_nothing_in_zoom_imports_airflow():
+    code = """
+import importlib, pkgutil, sys
+import airflow_provider_zcc.zoom as zoom
+for found in pkgutil.walk_packages(zoom.__path__, zoom.__name__ + "."):
+    importlib.import_module(found.name)
+    print(found.name.rpartition(".")[2])
+assert "airflow" not in sys.modules
+"""
+    assert {"client", "oauth", "pacing", "query", "reader"} <= set(printed_by(code).split())

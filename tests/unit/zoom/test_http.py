@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import socket
+import traceback
+from datetime import UTC, datetime, timedelta, timezone
+from importlib.metadata import version
+
+import pytest
+import requests
+from requests.structures import CaseInsensitiveDict
+
+from airflow_provider_zcc.zoom.errors import InvalidSettings, PassingError, PermanentError
+from airflow_provider_zcc.zoom.http import Reply, error_body, quote, rate_limited, retry_after, send, user_agent
+from tests.conftest import StartSimulator
+from tests.zoom_simulator.faults import Fault
+from tests.zoom_simulator.server import SimulatorServer
+
+NOW = datetime(2026, 11, 9, 12, tzinfo=UTC)
+LATER = datetime(2026, 11, 9, 12, 0, 7, tzinfo=UTC)
+NUMBER = "+12059300900"
+
+
+def answer(status: int, body: bytes, **headers: str) -> Reply:
+    return Reply(status, CaseInsensitiveDict(headers), body)
+
+
+def ask(server: SimulatorServer, timeout: float = 5.0) -> Reply:
+    url = f"{server.url}/v2/contact_center/engagements"
+    return send(requests.get, url, params={"consumer_number": NUMBER}, timeout=timeout)
+
+
+def test_the_user_agent_names_the_package_and_its_version() -> None:
+    assert user_agent() == f"airflow-provider-zcc/{version('airflow-provider-zcc')}"
+
+
+@pytest.mark.parametrize(
+    ("value", "instant"),
+    [
+        ("7", LATER),
+        (" 7 ", LATER),
+        ("0.25", NOW + timedelta(seconds=0.25)),
+        ("0", NOW),
+        ("-5", NOW - timedelta(seconds=5)),
+        ("86400", NOW + timedelta(days=1)),
+        ("Mon, 09 Nov 2026 12:00:07 GMT", LATER),
+        ("Mon, 09 Nov 2026 12:00:07 -0000", LATER),
+        ("Mon, 09 Nov 2026 04:00:07 -0800", LATER),
+        ("2026-11-09T12:00:07Z", LATER),
+        ("2026-11-09T12:00:07", LATER),
+        ("2026-11-09T13:00:07+01:00", LATER),
+        ("2020-05-31T00:00:00Z", datetime(2020, 5, 31, tzinfo=UTC)),
+    ],
+)
+def test_retry_after_is_read_as_seconds_http_date_and_iso_instant(value: str, instant: datetime) -> None:
+    moment = retry_after(value, NOW)
+
+    assert moment == instant
+    assert moment.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    "value", [None, "", "  ", "soon", "nan", "inf", "1e400", "1e15", ",", "Mon, 99 Foo 2026", "2026-13-01T00:00:00Z"]
+)
+def test_a_retry_after_that_names_no_time_is_none(value: str | None) -> None:
+    assert retry_after(value, NOW) is None
+
+
+def test_a_retry_after_of_another_offset_keeps_its_instant() -> None:
+    moment = retry_after("2026-11-09T00:00:00-12:00", NOW)
+
+    assert moment == datetime(2026, 11, 9, tzinfo=timezone(timedelta(hours=-12)))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("Slow down.", "Zoom's rate limit was reached (HTTP 429: Slow down.)."),
+        ("", "Zoom's rate limit was reached (HTTP 429)."),
+    ],
+)
+def test_a_429_becomes_an_error_with_zooms_words_and_time(words: str, message: str) -> None:
+    error = rate_limited(answer(429, b"", **{"Retry-After": "2026-11-09T12:00:07Z"}), words)
+
+    assert str(error) == message
+    assert error.retry_at == LATER
+
+
+@pytest.mark.parametrize(
+    ("body", "read"),
+    [
+        (b'{"code": 300, "message": "No."}', {"code": 300, "message": "No."}),
+        (b"<html>Bad Gateway</html>", {}),
+        (b"", {}),
+        (b"[1]", {}),
+        (b'"words"', {}),
+        (b"\xff\xfe\xff", {}),
+    ],
+)
+def test_an_error_body_is_a_json_object_or_nothing(body: bytes, read: dict[str, object]) -> None:
+    assert error_body(answer(400, body)) == read
+
+
+@pytest.mark.parametrize(
+    ("words", "hidden", "quoted"),
+    [
+        ("Two\r\n\tlines  of text ", (), "Two lines of text"),
+        ("the token abc and abc", ("abc",), "the token *** and ***"),
+        ("abc and +12", ("abc", "+12"), "*** and ***"),
+        ("said two  words, and two words", ("two  words",), "said ***, and ***"),
+        ("said two words and two\n\twords", ("  two \t words ",), "said *** and ***"),
+        ("nothing to hide", ("  ",), "nothing to hide"),
+        ("nothing to hide", ("",), "nothing to hide"),
+        (4711, (), "4711"),
+        ("x" * 301, (), "x" * 300),
+    ],
+)
+def test_quoted_words_are_one_short_line_without_what_is_hidden(
+    words: object, hidden: tuple[str, ...], quoted: str
+) -> None:
+    assert quote(words, hidden) == quoted
+
+
+def test_a_hidden_value_does_not_survive_in_part_where_the_quote_is_cut() -> None:
+    assert quote("x" * 298 + "secret", ("secret",)) == "x" * 298 + "**"
+
+
+def test_an_answer_is_returned_whatever_its_status(simulator: SimulatorServer) -> None:
+    simulator.simulator.faults = [Fault("answer", details={"status": 418, "body": b"tea"})]
+
+    reply = ask(simulator)
+
+    assert (reply.status, reply.body) == (418, b"tea")
+
+
+def test_a_reply_keeps_the_header_that_signed_its_request_out_of_its_repr(simulator: SimulatorServer) -> None:
+    headers = {"Authorization": "Bearer a-secret-token"}
+
+    reply = send(requests.get, f"{simulator.url}/v2/contact_center/engagements", headers=headers, timeout=5.0)
+
+    assert (reply.status, reply.authorization) == (401, "Bearer a-secret-token")
+    assert "a-secret-token" not in repr(reply)
+
+
+def test_headers_are_found_in_any_letter_case(simulator: SimulatorServer) -> None:
+    simulator.simulator.faults = [Fault("answer", details={"status": 429, "headers": {"RETRY-AFTER": "7"}})]
+
+    assert ask(simulator).headers.get("Retry-After") == "7"
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_a_body_of_any_size_arrives_whole(simulator: SimulatorServer, size: int) -> None:
+    body = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    simulator.simulator.faults = [Fault("answer", details={"status": 200, "body": body})]
+
+    assert ask(simulator).body == body
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_refused_and_not_followed(start_simulator: StartSimulator, status: int) -> None:
+    server, other = start_simulator(), start_simulator()
+    location = f"{other.url}/v2/contact_center/engagements"
+    server.simulator.faults = [Fault("answer", details={"status": status, "headers": {"location": location}})]
+
+    with pytest.raises(PermanentError) as error:
+        ask(server)
+
+    assert str(error.value) == (
+        f"{server.url.removeprefix('http://')} redirected the request (HTTP {status}), which is refused to keep the "
+        "credentials where they belong. Check the connection's host and token_url."
+    )
+    assert other.simulator.stats.api_requests == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("reset", "ConnectionError"),
+        ("cut", "ChunkedEncodingError"),
+        ("delay", "ReadTimeout"),
+    ],
+)
+def test_a_broken_connection_is_passing_and_does_not_quote_the_url(
+    simulator: SimulatorServer, kind: str, name: str
+) -> None:
+    simulator.simulator.faults = [Fault(kind, details={"seconds": 5.0})]
+
+    with pytest.raises(PassingError) as error:
+        ask(simulator, timeout=0.3)
+
+    host = simulator.url.removeprefix("http://")
+    assert str(error.value) == f"The connection to {host} broke ({name}). Check the network if this goes on."
+    assert NUMBER.lstrip("+") not in "".join(traceback.format_exception(error.value))
+
+
+def test_a_server_that_is_not_there_is_passing() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{free.getsockname()[1]}"
+
+        with pytest.raises(PassingError) as error:
+            send(requests.get, f"http://{host}/v2", timeout=5.0)
+
+    assert str(error.value) == f"The connection to {host} broke (ConnectionError). Check the network if this goes on."
+
+
+def test_a_server_without_tls_is_a_permanent_error(simulator: SimulatorServer) -> None:
+    host = simulator.url.removeprefix("http://")
+
+    with pytest.raises(PermanentError) as error:
+        send(requests.get, f"https://{host}/v2", params={"consumer_number": NUMBER}, timeout=5.0)
+
+    assert str(error.value) == (
+        f"The TLS certificate of {host} could not be verified. "
+        "Check the connection's host, and the proxy or certificate bundle of this worker."
+    )
+    assert NUMBER.lstrip("+") not in "".join(traceback.format_exception(error.value))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [".example", "*.example", "a" * 64 + ".example", "ä" * 64 + ".example", "a..example"],
+)
+def test_a_host_that_cannot_exist_is_a_wrong_setting(host: str) -> None:
+    with pytest.raises(InvalidSettings) as error:
+        send(requests.get, f"https://{host}/v2", timeout=5.0)
+
+    assert str(error.value) == f"{host} is not a host that can be asked. Check the connection."

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import json
+import traceback
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_zcc.zoom.errors import PassingError
+from airflow_provider_zcc.zoom.page import parse_page
+
+FAITHFUL = [
+    b'{"engagement_id":"a","serial":90071992547409931234567890}',
+    b'{"engagement_id":"a","x":[1E2,-0.50,1.0e-2,0.10,-0,1.00000000000000000001]}',
+    b'{"zebra":1,"engagement_id":"a","alpha":2,"zebra":3}',
+    b'{ "engagement_id" : "a" ,\t"nested":{"unknown_2031":[{}, [], null, true]} }',
+    '{"engagement_id":"a","note":"line\u2028separator, paragraph\u2029, next\u0085line"}'.encode(),
+    rb'{"engagement_id":"a","note":"escaped \n \r\n \u2028 \/ \u00e9 \ud83d\udc4b"}',
+    '{"engagement_id":"ä","note":"Grüße 👋🏽 李雷"}'.encode(),
+    b'{"engagement_id":"a","start_time":null,"queues":"not a list","duration":"7"}',
+    b"{}",
+]
+
+
+#: Escapes of half a character, as text that JavaScript cut in the middle of an emoji ends with.
+HALVES = [
+    rb"\ud800 x",
+    rb"x \ud83d",
+    rb"\udc4b x",
+    rb"\ud83d\ud83d",
+    rb"\udc4b\ud83d",
+    rb"\uD83D x",
+    rb"\uDc4B x",
+    rb"\ud83D\n",
+    rb"\ud83dudc4b",
+    rb"\ud83d\u0041",
+    rb"\ud83d\\udc4b",
+    rb"a real \ud83d\udc4b beside \ud83d",
+    rb"half \ud83d\ud83d\udc4b",
+    rb"a real \uD83D\uDC4B\udc4b",
+    rb"a real \ud83D\uDc4B beside \uDFFF",
+    rb"a backslash \\\ud800",
+    rb"two backslashes \\\\\ud83d and \\ud83d",
+    rb"a quote \"\ud800\"",
+    rb"\ud800" * 50,
+]
+
+
+def page_of(*records: bytes, **head: object) -> bytes:
+    fields = json.dumps({"total_records": len(records), **head})[1:-1]
+    return b'{"engagements": [' + b", ".join(records) + b"], " + fields.encode() + b"}"
+
+
+@pytest.mark.parametrize("record", FAITHFUL)
+def test_a_record_keeps_its_bytes(record: bytes) -> None:
+    page = parse_page(page_of(b'{"engagement_id":"before"}', record, b'{"engagement_id":"after"}'))
+
+    assert [kept.line for kept in page.records] == [
+        b'{"engagement_id":"before"}',
+        record,
+        b'{"engagement_id":"after"}',
+    ]
+
+
+@pytest.mark.parametrize("text", HALVES)
+def test_half_a_character_survives_byte_for_byte(text: bytes) -> None:
+    record = b'{"engagement_id":"a","note":"' + text + b'","start_time":"2026-11-05T00:00:00Z"}'
+    before, after = b'{"engagement_id":"before"}', rb'{"engagement_id":"after","note":"\ufffd \ud83d\udc4b"}'
+
+    page = parse_page(page_of(before, record, record.replace(b'"a"', b'"b"'), after, next_page_token="t"))
+
+    assert [kept.line for kept in page.records] == [before, record, record.replace(b'"a"', b'"b"'), after]
+    assert [kept.identity for kept in page.records] == ["before", "a", "b", "after"]
+    assert (page.records[1].start_time, page.next_page_token) == ("2026-11-05T00:00:00Z", "t")
+    assert json.loads(page.records[1].line)["note"] == json.loads(b'"' + text + b'"')
+
+
+def test_half_a_character_outside_of_the_records_is_no_harm() -> None:
+    body = rb'{"note":"\ud800","engagements":[{"engagement_id":"a"}],"\udc00":1,"total_records":1}'
+
+    page = parse_page(body)
+
+    assert [kept.line for kept in page.records] == [b'{"engagement_id":"a"}']
+
+
+def test_records_with_half_a_character_lose_line_breaks_between_tokens_and_nothing_else() -> None:
+    (kept,) = parse_page(page_of(b'{\r\n"engagement_id": "a",\n"note": "\\n \\ud800"\n}')).records
+
+    assert kept.line == b'{"engagement_id": "a","note": "\\n \\ud800"}'
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from(
+                [
+                    rb"\ud83d",
+                    rb"\uDC4B",
+                    rb"\ud83d\udc4b",
+                    rb"\uD83D\uDC4B",
+                    rb"\\",
+                    rb"\"",
+                    rb"\u00e9",
+                    b"u",
+                    b"ud800",
+                    b" ",
+                ]
+            ),
+            max_size=8,
+        ).map(b"".join),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_any_escapes_survive_byte_for_byte(texts: list[bytes]) -> None:
+    records = [b'{"engagement_id":"%d","note":"%s"}' % (number, text) for number, text in enumerate(texts)]
+
+    page = parse_page(page_of(*records))
+
+    assert [kept.line for kept in page.records] == records
+    assert [kept.identity for kept in page.records] == [str(number) for number in range(len(records))]
+
+
+def test_line_breaks_between_tokens_are_taken_out_and_nothing_else_is() -> None:
+    record = b'{\r\n  "engagement_id": "a",\n\t"note": "kept \\n \\r",\r  "list": [\n1,\n2 ]\n}'
+
+    (kept,) = parse_page(page_of(record)).records
+
+    assert kept.line == b'{  "engagement_id": "a",\t"note": "kept \\n \\r",  "list": [1,2 ]}'
+    assert json.loads(kept.line) == json.loads(record)
+
+
+@pytest.mark.parametrize(
+    ("record", "identity", "start_time"),
+    [
+        (b'{"start_time":"2026-11-05T00:00:00Z","engagement_id":"a"}', "a", "2026-11-05T00:00:00Z"),
+        (rb'{"engagement_id":"\u00e4\n"}', "ä\n", None),
+        (b'{"engagement_id":""}', b'{"engagement_id":""}', None),
+        (b'{"engagement_id":null,"start_time":7}', b'{"engagement_id":null,"start_time":7}', 7),
+        (b'{"engagement_id":7}', b'{"engagement_id":7}', None),
+        (b'{"engagement_id":["a"]}', b'{"engagement_id":["a"]}', None),
+        (b'{"a":\n1}', b'{"a":1}', None),
+    ],
+)
+def test_a_record_is_known_by_its_id_and_without_one_by_its_line(
+    record: bytes, identity: str | bytes, start_time: object
+) -> None:
+    (kept,) = parse_page(page_of(record)).records
+
+    assert (kept.identity, kept.start_time) == (identity, start_time)
+
+
+@pytest.mark.parametrize(
+    ("value", "total"), [(3, 3), ("3", 3), (" 3 ", 3), (None, None), (0, 0), ("0", 0), (10**12, 10**12)]
+)
+def test_the_total_is_a_number_in_either_spelling_or_unknown(value: object, total: int | None) -> None:
+    assert parse_page(page_of(b"{}", total_records=value)).total_records == total
+
+
+@pytest.mark.parametrize("value", ["many", "", "1.5", "\uff11x"])
+def test_a_total_that_is_not_a_number_is_an_unreadable_answer(value: str) -> None:
+    with pytest.raises(PassingError) as error:
+        parse_page(page_of(total_records=value))
+
+    assert str(error.value) == (
+        "Zoom's answer is not a page of engagements: it is not text in UTF-8 or not a number. "
+        "Look at Zoom's status page if this goes on."
+    )
+
+
+def test_an_absent_total_is_unknown() -> None:
+    assert parse_page(b'{"engagements": []}').total_records is None
+
+
+@pytest.mark.parametrize(
+    ("head", "token"),
+    [
+        (b'"next_page_token": "a token"', "a token"),
+        (b'"next_page_token": ""', None),
+        (b'"next_page_token": null', None),
+        (b'"page_size": 100', None),
+    ],
+)
+def test_the_last_page_has_an_empty_a_null_or_no_page_token(head: bytes, token: str | None) -> None:
+    assert parse_page(b'{"engagements": [], ' + head + b"}").next_page_token == token
+
+
+def test_the_range_is_what_zoom_echoes() -> None:
+    page = parse_page(page_of(**{"from": "2026-11-05T00:00:00Z", "to": None}))
+
+    assert page.range == ("2026-11-05T00:00:00Z", None)
+
+
+@pytest.mark.parametrize("body", [b'{"total_records": 0}', b'{"total_records": "0", "engagements": null}'])
+def test_no_list_is_an_empty_page_where_zoom_counts_none(body: bytes) -> None:
+    assert parse_page(body).records == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"<html>Private words</html>",
+        b'{"engagements": null}',
+        b'{"total_records": 3}',
+        b'{"engagements": {"a": "Private words"}}',
+        b'{"engagements": ["Private words"]}',
+        b'{"engagements": [null]}',
+        b'{"engagements": [{"note": "Private words}]}',
+        b'{"engagements": [{"note": "Private words"}',
+        b'{"engagements": [{"note": Private words}]}',
+        b'{"engagements": [{"note": NaN}]}',
+        b'{"engagements": [{"note": "Private words \xff"}]}',
+        b'{"engagements": [{"note": "Private words \xed\xa0\x80"}]}',
+        b'{"engagements": [], "note": "\xc3"}',
+        b'{"engagements": [], "next_page_token": ["Private words"]}',
+        b'{"engagements": [], "total_records": {"Private words": 1}}',
+        '{"engagements": []}'.encode("utf-16"),
+        rb'{"engagements": [{"note": "Private words \ud800}]}',
+        rb'{"engagements": [{"note": "Private words \ud8"}]}',
+        b'{"engagements": [{"note": "Private words", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
+        b'{"engagements": [], "note": "Private words", "deep": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}",
+        b"[" * 100_000,
+    ],
+    ids=lambda body: repr(body[:60]),
+)
+def test_what_is_not_a_page_is_a_passing_error_that_quotes_nothing(body: bytes) -> None:
+    with pytest.raises(PassingError) as error:
+        parse_page(body)
+
+    assert str(error.value).startswith("Zoom's answer is not a page of engagements: ")
+    assert str(error.value).endswith(". Look at Zoom's status page if this goes on.")
+    assert "Private words" not in "".join(traceback.format_exception(error.value))
