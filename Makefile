@@ -2,20 +2,23 @@
 # make test    all tests
 # make lint    style, types, import rules
 # make format  let ruff format the code
+# make bench   this provider and others side by side, on the simulator; make profile: where our CPU time goes
 
 PYTHON ?= python3
 AIRFLOW ?= 3.3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCHMARKS := .venv-benchmarks
 STAMP := $(VENV)/.installed-$(AIRFLOW)
 
 # Airflow writes its database, configuration and logs here, and nowhere else.
 export AIRFLOW_HOME := $(CURDIR)/.airflow
+export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PYTHONPATH := $(CURDIR)
 # A contributor's own Airflow settings must not reach the tests.
 TEST_ENV := env -u AIRFLOW_CONN_ZCC_DEFAULT -u AIRFLOW_CONN_AWS_DEFAULT
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format bench profile clean
 
 demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
@@ -40,5 +43,18 @@ $(STAMP): constraints/airflow-$(AIRFLOW).txt constraints/tools.txt pyproject.tom
 		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt --editable '.[dev]'
 	@touch $@
 
+bench: $(STAMP) $(BENCHMARKS)/.installed
+	@exec $(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+# dlt and Airflow ask for other versions of the same packages.
+$(BENCHMARKS)/.installed: $(STAMP) constraints/benchmarks.txt
+	$(PYTHON) -m venv --clear $(BENCHMARKS)
+	$(BIN)/uv pip install --quiet --python $(BENCHMARKS)/bin/python \
+		--constraint constraints/benchmarks.txt 'dlt[filesystem]' s3fs matplotlib requests
+	@touch $@
+
+profile: $(STAMP)
+	@exec $(BIN)/python -m benchmarks.profile
+
 clean:
-	rm -rf $(VENV) .airflow build dist *.egg-info
+	rm -rf $(VENV) $(BENCHMARKS) .airflow build dist *.egg-info

@@ -1,0 +1,210 @@
+"""
+Run the benchmarks side by side: ``make bench``, or ``python -m benchmarks --only limited --runs 1``.
+
+Every client is a process of its own, against a simulated Zoom account and an S3 server, which are processes too. Its
+figures are net of imports, and what it wrote is held against the truth. Results go to ``benchmarks/results/``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics as stats
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks.job import Job
+from benchmarks.stage import BUCKET, END, ROOT, S3, START, Account, differences, s3, statistics, truth
+
+RESULTS = Path(__file__).parent / "results"
+TOOLS_PYTHON = ROOT / ".venv-benchmarks" / "bin" / "python"
+Figures = dict[str, Any]
+
+PROVIDER = "airflow-provider-zcc"
+#: Clients of the comparison: their name, module and options.
+CLIENTS: dict[str, tuple[str, dict[str, int]]] = {
+    PROVIDER: ("provider", {}),
+    "HttpOperator": ("http_operator", {}),
+    "dlt rest_api": ("dlt_rest_api", {}),
+    "dlt rest_api, 8 workers": ("dlt_rest_api", {"workers": 8}),
+    "requests loop": ("requests_loop", {}),
+    "8 threads over days": ("threads_over_days", {}),
+}
+
+
+class Bench:
+    """Runs extractions and keeps what they took.
+
+    :param store: the S3 server.
+    :param runs: how often to repeat each; figures are medians.
+    """
+
+    def __init__(self, store: S3, runs: int) -> None:
+        self._store = store
+        self.runs = runs
+
+    def median(self, account: Account, client: str = PROVIDER, **job: Any) -> Figures:
+        """Run a client several times and return the median of each figure."""
+        runs = [self.once(account, [client], **job) for _ in range(self.runs)]
+        figures = {key: stats.median(run[key] for run in runs) for key in runs[0]}
+        print(f"  {client}: " + ", ".join(f"{key} {value:,.6g}" for key, value in figures.items()), flush=True)
+        return figures
+
+    def once(
+        self, account: Account, clients: list[str], *, check: bool = True, split: bool = False, **job: Any
+    ) -> Figures:
+        """Run clients at the same time on a fresh account.
+
+        :param check: hold what they wrote against the truth.
+        :param split: give each its own part of the days, rather than all.
+        """
+        days = (END - START) // (len(clients) if split else 1)
+        with account.open() as zoom_url, ExitStack() as stack:
+            started = time.perf_counter()
+            processes = []
+            for number, client in enumerate(clients):
+                module, options = CLIENTS[client]
+                start = START + number * days * split
+                task = Job(
+                    zoom_url, self._store.url, BUCKET, f"run{number}", f"{start:%Y-%m-%dT%H:%M:%SZ}",
+                    f"{start + days:%Y-%m-%dT%H:%M:%SZ}", options=options, **job,
+                )  # fmt: skip
+                processes.append(stack.enter_context(_process(module, task)))
+            outputs = [process.communicate() for process in processes]
+            wall = time.perf_counter() - started
+            for process, (_, errors) in zip(processes, outputs, strict=True):
+                if process.returncode:
+                    raise RuntimeError(f"{clients} failed:\n{errors[-3000:]}")
+            each = [json.loads(output.strip().splitlines()[-1]) for output, _ in outputs]
+            seen = statistics(zoom_url)
+            figures = {
+                "seconds": max(figures["seconds"] for figures in each),
+                "cpu_seconds": sum(figures["cpu_seconds"] for figures in each),
+                "peak_megabytes": max(figures["peak_megabytes"] for figures in each),
+                "seconds_with_imports": wall,
+                "requests": seen["api_requests"],
+                "refused": seen["statuses"].get("429", 0),
+            }
+            lines = (line for number in range(len(clients)) for line in self._store.take_lines(f"run{number}/"))
+            if check:
+                parse = clients[0] != PROVIDER
+                figures |= differences(lines, truth(zoom_url), parse=parse)
+            else:
+                figures["lines"] = sum(1 for _ in lines)
+            return figures
+
+
+def _process(module: str, job: Job) -> subprocess.Popen[str]:
+    python = str(TOOLS_PYTHON) if module.startswith("dlt") else sys.executable
+    return subprocess.Popen(
+        [python, "-m", "benchmarks.measure", module, job.dumps()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+# What is measured: each returns its figures, and prints what it does.
+
+
+def comparison(bench: Bench) -> Figures:
+    """50,000 engagements in 28 days, 80 ms an answer, no rate limit."""
+    return {client: bench.median(Account(50_000), client) for client in CLIENTS}
+
+
+def limited(bench: Bench) -> Figures:
+    """30,000 engagements in 28 days, 150 ms an answer, 20 requests/s allowed."""
+    account = Account(30_000, latency=150, requests_per_second=20)
+    clients = (PROVIDER, "8 threads over days")
+    return {client: bench.median(account, client, requests_per_second=20) for client in clients}
+
+
+def unannounced(bench: Bench) -> Figures:
+    """20,000 engagements, 150 ms an answer, told 40 requests/s, 10 allowed and not announced."""
+    account = Account(20_000, latency=150, requests_per_second=10, announced=False)
+    return {PROVIDER: bench.median(account, requests_per_second=40)}
+
+
+def shared(bench: Bench) -> Figures:
+    """60,000 engagements, 150 ms, four processes with a week each, all told 20 requests/s, 20 allowed together."""
+    account = Account(60_000, latency=150, requests_per_second=20)
+    runs = [bench.once(account, [PROVIDER] * 4, split=True, requests_per_second=20) for _ in range(bench.runs)]
+    return {"four processes": {key: stats.median(run[key] for run in runs) for key in runs[0]}}
+
+
+def memory(bench: Bench) -> Figures:
+    """20,000 and 2,000,000 engagements in 28 days, answers without delay."""
+    return {
+        f"{engagements:,} engagements": bench.once(Account(engagements, latency=0), [PROVIDER], check=False)
+        for engagements in (20_000, 2_000_000)
+    }
+
+
+def small(bench: Bench) -> Figures:
+    """0 and 40 engagements in 28 days."""
+    return {f"{count} engagements": bench.median(Account(count, latency=80, shape="even")) for count in (0, 40)}
+
+
+def shapes(bench: Bench) -> Figures:
+    """30,000 engagements in 28 days, 80 ms an answer: even, in office hours, in one hour, in one second."""
+    free = {
+        shape: bench.median(Account(30_000, shape=shape)) for shape in ("even", "busy-days", "one-hour", "one-second")
+    }
+    limit = {
+        f"{shape}, 10 requests/s": bench.median(
+            Account(30_000, shape=shape, requests_per_second=10), requests_per_second=10
+        )
+        for shape in ("even", "one-second")
+    }
+    return free | limit
+
+
+def capacity(bench: Bench) -> Figures:  # noqa: ARG001
+    """How many pages the simulator serves in a second to two processes of two threads that only read bytes."""
+    with Account(50_000, latency=0).open() as zoom_url:
+        command = [sys.executable, "-m", "benchmarks.capacity", zoom_url]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+        pages = sum(float(process.communicate()[0]) for process in processes)
+    print(f"  {pages:,.0f} pages/s", flush=True)
+    return {"simulator": {"pages_per_second": pages}}
+
+
+SCENARIOS: dict[str, Callable[[Bench], Figures]] = {
+    scenario.__name__: scenario
+    for scenario in (capacity, comparison, limited, unannounced, shared, memory, small, shapes)
+}
+
+
+def main() -> None:
+    """Run what was asked for, and write the results."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run the benchmarks.")
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), help="default: all")
+    parser.add_argument("--runs", type=int, default=3, help="of which the median counts; default 3")
+    arguments = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / "results.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    with s3() as store:
+        bench = Bench(store, arguments.runs)
+        for name in arguments.only:
+            print(f"{name}: {SCENARIOS[name].__doc__}", flush=True)
+            results[name] = {
+                "conditions": f"{SCENARIOS[name].__doc__} Median of {arguments.runs}; {os.cpu_count()} cores, "
+                f"Python {platform.python_version()}.",
+                "figures": SCENARIOS[name](bench),
+            }
+            path.write_text(json.dumps(results, indent=1) + "\n")
+    subprocess.run([TOOLS_PYTHON, "-m", "benchmarks.report"], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+if __name__ == "__main__":
+    main()
