@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import pendulum
 
 from airflow_provider_zcc.zoom.errors import InvalidQuery
 
+_DURATION = re.compile(r"P[\dYMWDTHS.]+")
 _CURE = (
     "Schedule the Dag with CronDataIntervalTimetable(...) or CronTriggerTimetable(..., interval=...), "
     "or give the task interval_length, or start and end."
@@ -119,7 +121,7 @@ def _length(value: timedelta | str) -> timedelta:
     length: Any = value
     if isinstance(value, str):
         try:
-            length = pendulum.parse(value.strip()) if value.strip().startswith("P") else None
+            length = pendulum.parse(value.strip()) if _DURATION.fullmatch(value.strip()) else None
         except ValueError:
             length = None
     if not isinstance(length, timedelta) or length <= timedelta():

@@ -53,7 +53,10 @@ class Page(msgspec.Struct, frozen=True):
 
 
 #: Any escape in a string: a surrogate pair, half of one, or another.
-_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>u[dD][89a-fA-F]..)|.)", re.DOTALL)
+_HEX = rb"[0-9a-fA-F]{2}"
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB]%b\\u[dD][c-fC-F]%b|(?P<half>u[dD][89a-fA-F]%b)|.)" % (_HEX, _HEX, _HEX), re.DOTALL
+)
 
 _read_page = msgspec.json.Decoder(_Page).decode
 _read_head = msgspec.json.Decoder(_Head).decode

@@ -46,7 +46,7 @@ class Window:
         :param sizes: how long the parts are, in proportion. There are fewer if they would be shorter than a minute.
         """
         length = (self.end - self.start).total_seconds() / sum(sizes)
-        minutes = (self.start + timedelta(seconds=length * part) for part in accumulate(sizes))
+        minutes = (self.start + timedelta(seconds=length * part) for part in accumulate(sizes[:-1]))
         # Traffic peaks at full hours and minutes.
         quiet = {minute.replace(second=_QUIET_SECOND, microsecond=0) for minute in minutes}
         cuts = [self.start, *sorted(cut for cut in quiet if self.start < cut < self.end), self.end]

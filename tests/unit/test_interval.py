@@ -191,7 +191,8 @@ def test_days_are_those_of_utc_where_the_dag_has_no_timezone(dag: object):
 @pytest.mark.parametrize(
     "length",
     [timedelta(), -DAY, pendulum.duration(days=-1), "P0D", "-P1D", "P-1D", "", "P", "1 day", "1 day, 0:00:00", "junk",
-     "2026-11-02", "2026-01-01/2026-01-02", "2026-01-01/P1D", "None", 86_400, True, ["P1D"]],
+     "2026-11-02", "2026-01-01/2026-01-02", "2026-01-01/P1D", "P1D/2026-01-02", "P1D/2026-01-02T00:00:00Z",
+     "None", 86_400, True, ["P1D"]],
 )  # fmt: skip
 @pytest.mark.parametrize("context", [REAL, NO_LENGTH, PARTITIONED])
 def test_a_length_that_is_none_is_refused(context: dict[str, Any], length: Any):

@@ -76,6 +76,12 @@ def test_half_a_character_survives_byte_for_byte(text: bytes) -> None:
     assert json.loads(page.records[1].line)["note"] == json.loads(b'"' + text + b'"')
 
 
+@pytest.mark.parametrize("text", [rb"\ud8zz", rb"\ud8", rb"\ud83d\q", rb"\udc", rb"\ud800\udczz"])
+def test_an_escape_that_is_none_makes_the_answer_unreadable(text: bytes) -> None:
+    with pytest.raises(PassingError):
+        parse_page(page_of(b'{"engagement_id":"a","note":"' + text + b'"}'))
+
+
 def test_half_a_character_outside_of_the_records_is_no_harm() -> None:
     body = rb'{"note":"\ud800","engagements":[{"engagement_id":"a"}],"\udc00":1,"total_records":1}'
 

@@ -25,7 +25,7 @@ from airflow_provider_zcc.zoom.errors import (
 from airflow_provider_zcc.zoom.query import Filters, Query
 from airflow_provider_zcc.zoom.reader import Counts, EngagementReader
 from tests.conftest import END, StartSimulator, client_for
-from tests.zoom_simulator.data import Engagements, TimeStyle
+from tests.zoom_simulator.data import SHAPES, Engagements, TimeStyle
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
 
@@ -363,12 +363,17 @@ def test_two_readings_give_the_same_lines_in_the_same_order(
     assert first == second
 
 
-def test_the_order_does_not_depend_on_which_window_answers_first(start_simulator: StartSimulator) -> None:
-    server = start_simulator(Engagements.of_a_contact_centre(4_500, 5, end=END))
+@pytest.mark.parametrize("shape", ["contact-centre", "busy-days", "one-hour"])
+@pytest.mark.parametrize("after", [1, 2, 5, 9])
+def test_the_order_does_not_depend_on_which_window_answers_first(
+    start_simulator: StartSimulator, shape: str, after: int
+) -> None:
+    # So many in five days that windows are cut again, and in an order that shows each cut.
+    server = start_simulator(SHAPES[shape](9_000, 5, end=END), order="descending")
     undisturbed = read(server, END - 5 * DAY, END)
     server.simulator.faults = [
-        Fault("delay", after=2, details={"seconds": 0.3}),
-        Fault("delay", on="next", after=7, times=2, details={"seconds": 0.2}),
+        Fault("delay", on="first", after=after, details={"seconds": 0.3}),
+        Fault("delay", on="next", after=after + 7, times=2, details={"seconds": 0.2}),
     ]
 
     assert read(server, END - 5 * DAY, END) == undisturbed

@@ -131,6 +131,7 @@ def test_a_window_is_split_in_proportion_at_second_37_of_a_minute(sizes: list[fl
     ("start", "seconds", "parts", "cuts"),
     [
         pytest.param(0, 0, 5, [], id="no time"),
+        pytest.param(0, 50, 1, [], id="a part of a minute, in one"),
         pytest.param(0, 1, 5, [], id="a second"),
         pytest.param(0, 37, 5, [], id="up to the quiet second"),
         pytest.param(37, 60, 5, [], id="from one quiet second to the next"),
