@@ -23,6 +23,7 @@ COLUMNS = (
     ("missing", "missing", "{:,.0f}"),
     ("doubled", "doubled", "{:,.0f}"),
     ("changed", "changed", "{:,.0f}"),
+    ("outside the interval", "outside", "{:,.0f}"),
     ("pages/s", "pages_per_second", "{:,.0f}"),
 )
 

@@ -136,12 +136,13 @@ def differences(lines: Iterator[bytes], expected: Iterator[bytes], *, parse: boo
         return {k: v for k, v in json.loads(line).items() if not k.startswith("_dlt")} if parse else line
 
     wanted = {json.loads(line)["engagement_id"]: values(line) for line in expected}
-    counts = {"missing": 0, "doubled": 0, "changed": 0}
+    counts = {"missing": 0, "doubled": 0, "changed": 0, "outside": 0}
     seen: set[str] = set()
     for line in lines:
         identity = json.loads(line)["engagement_id"]
         counts["doubled"] += identity in seen
-        counts["changed"] += wanted.get(identity) != values(line)
+        counts["outside"] += identity not in wanted
+        counts["changed"] += identity in wanted and wanted[identity] != values(line)
         seen.add(identity)
     counts["missing"] = len(wanted.keys() - seen)
     return counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -192,10 +193,15 @@ class EngagementsToS3Operator(BaseOperator):
         uri = f"s3://{bucket}/{key}"
         self.log.info("Reading the engagements from %s to %s into %s.", interval.start, interval.end, uri)
         lines = self._open(reader, hook, gzip=self._compresses(key))
-        try:
-            s3_hook.load_file_obj(lines, key, bucket, self.replace, self.encrypt, self.acl_policy)
-        finally:
-            reader.stop()
+        # The upload waits for its source even when it is interrupted, so the source has to end from outside.
+        with ThreadPoolExecutor(1, thread_name_prefix="zcc-upload") as executor:
+            upload = executor.submit(
+                s3_hook.load_file_obj, lines, key, bucket, self.replace, self.encrypt, self.acl_policy
+            )
+            try:
+                upload.result()
+            finally:
+                reader.stop()
         summary = {
             "start": interval.start.isoformat(),
             "end": interval.end.isoformat(),

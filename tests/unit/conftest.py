@@ -12,15 +12,14 @@ from typing import Any
 from unittest.mock import Mock
 from uuid import uuid4
 
-import boto3
 import pendulum
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from botocore.loaders import JSONFileLoader
-from moto.server import ThreadedMotoServer
 
 from tests.conftest import END as LAST_MIDNIGHT
 from tests.conftest import StartSimulator
+from tests.s3_server import S3Server
 from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
@@ -65,38 +64,18 @@ def botocore_data_is_read_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def s3_url() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def s3_client(s3_url: str) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=s3_url,
-        region_name="us-east-1",
-        aws_access_key_id="dummy-key",
-        aws_secret_access_key="dummy-secret",
-    )
+def s3_server() -> Iterator[S3Server]:
+    with S3Server() as server:
+        yield server
 
 
 @pytest.fixture
-def bucket(s3_url: str, s3_client: Any, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """A new bucket, in reach of ``aws_default``."""
-    connection = {
-        "conn_type": "aws",
-        "login": "dummy-key",
-        "password": "dummy-secret",
-        "extra": {"endpoint_url": s3_url, "region_name": "us-east-1"},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(s3_server.connection))
     name = f"bucket-{uuid4()}"
-    s3_client.create_bucket(Bucket=name)
-    return Bucket(name, s3_client)
+    s3_server.client.create_bucket(Bucket=name)
+    return Bucket(name, s3_server.client)
 
 
 @pytest.fixture

@@ -4,8 +4,11 @@ import gzip
 import inspect
 import json
 import logging
+import signal
 import socket
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
+    AirflowTaskTimeout,
     Asset,
     TaskDeferred,
 )
@@ -570,3 +574,39 @@ def test_numbers_keep_their_spelling(zoom: SimulatorServer, bucket: Bucket, make
     assert {json.loads(line, parse_int=Decimal)["serial_2026"] for line in lines} == {
         json.loads(engagement, parse_int=Decimal)["serial_2026"] for engagement in zoom.simulator.truth(START, END)
     }
+
+
+class TestInterruption:
+    """Airflow ends a task that is out of time by an exception in its main thread."""
+
+    @pytest.fixture
+    def interrupt_after(self, busy_zoom: SimulatorServer) -> Iterator[Callable[[int], None]]:
+        """Interrupt the main thread as soon as Zoom was asked so often."""
+
+        def raise_timeout(*_: object) -> None:
+            raise AirflowTaskTimeout
+
+        def interrupt(requests: int) -> None:
+            while busy_zoom.simulator.stats.api_requests < requests:
+                time.sleep(0.01)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+        before = signal.signal(signal.SIGUSR1, raise_timeout)
+        yield lambda requests: threading.Thread(target=interrupt, args=(requests,), daemon=True).start()
+        signal.signal(signal.SIGUSR1, before)
+
+    def test_it_ends_the_reading_and_leaves_the_old_object(
+        self,
+        busy_zoom: SimulatorServer,
+        bucket: Bucket,
+        make_task: MakeTask,
+        interrupt_after: Callable[[int], None],
+    ):
+        bucket.put(KEY, b"old")
+        busy_zoom.simulator.faults = [Fault("delay", on="next", after=105, times=-1, details={"seconds": 0.2})]
+        interrupt_after(110)
+        with pytest.raises(AirflowTaskTimeout):
+            make_task(start=THREE_DAYS[0], max_concurrency=1).execute(context_of())
+        assert busy_zoom.simulator.stats.api_requests < len(busy_zoom.simulator.truth(*THREE_DAYS)) // 100
+        assert (bucket.body(KEY), bucket.unfinished_uploads()) == (b"old", [])
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("zcc-upload")]
