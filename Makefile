@@ -15,8 +15,6 @@ STAMP := $(VENV)/.installed-$(AIRFLOW)
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PYTHONPATH := $(CURDIR)
-# A contributor's own Airflow settings must not reach the tests.
-TEST_ENV := env -u AIRFLOW_CONN_ZCC_DEFAULT -u AIRFLOW_CONN_AWS_DEFAULT
 
 .PHONY: demo test lint format bench profile clean
 
@@ -24,7 +22,7 @@ demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
 
 test: $(STAMP)
-	@exec $(TEST_ENV) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -26,8 +26,14 @@ class AirflowProcess:
     def __init__(self, dags_folder: Path, environment: Mapping[str, str]) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="airflow-")
         self.log = ""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("AIRFLOW__") and name != "AIRFLOW_CONFIG"
+        }
         self._environment = {
-            **os.environ,
+            **inherited,
+            "NO_PROXY": f"127.0.0.1,localhost,{os.environ.get('NO_PROXY', '')}".rstrip(","),
             "AIRFLOW_HOME": self._home.name,
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

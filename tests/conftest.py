@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -21,6 +22,15 @@ END = datetime(2026, 11, 9, tzinfo=UTC)
 ENGAGEMENTS = Engagements.of_a_contact_centre(3_000, 10, end=END)
 
 StartSimulator = Callable[..., SimulatorServer]
+
+
+def pytest_configure() -> None:
+    """Keep a contributor's own Airflow, connections and proxy out of the tests, before Airflow is imported."""
+    for name in list(os.environ):
+        if name.startswith(("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")) or name == "AIRFLOW_CONFIG":
+            del os.environ[name]
+    os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+    os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
 
 @pytest.fixture(scope="session")

@@ -156,6 +156,7 @@ class EngagementsToS3Operator(BaseOperator):
         self.on_incomplete = on_incomplete
         self.max_concurrency = max_concurrency
         self.deferrable = deferrable
+        self._reader: EngagementReader | None = None
 
     def execute(self, context: Context) -> str:
         """Read the interval and write the object.
@@ -180,12 +181,17 @@ class EngagementsToS3Operator(BaseOperator):
         """
         return self.execute(context)
 
+    def on_kill(self) -> None:
+        """Stop reading when Airflow ends the task; the upload is aborted then."""
+        if self._reader:
+            self._reader.stop()
+
     def _extract(self, context: Context) -> str:
         started = time.monotonic()
         self._check_choices()
         interval = resolve_interval(context, start=self.start, end=self.end, interval_length=self.interval_length)
         hook = ZoomContactCenterHook(self.zcc_conn_id, max_concurrency=self.max_concurrency)
-        reader = hook.reader(
+        self._reader = reader = hook.reader(
             *interval, fail_if_incomplete=self.on_incomplete == "fail", **rendered_filters(self, context)
         )
         s3_hook = S3Hook(aws_conn_id=self.aws_conn_id, verify=self.verify)

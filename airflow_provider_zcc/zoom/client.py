@@ -101,6 +101,7 @@ class ZoomClient:
         self._count_lock = threading.Lock()
         self.session = requests.Session()
         self.session.auth = self._auth
+        self.session.max_redirects = 0
         self.session.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
         # Proxies and certificates from the environment are looked up once, rather than for each request.
         environment = self.session.merge_environment_settings(settings.api_url, {}, None, None, None)
@@ -118,10 +119,6 @@ class ZoomClient:
     def requests_sent(self) -> int:
         """Requests sent to the API so far, those that failed included."""
         return self._requests_sent
-
-    def close(self) -> None:
-        """Close the connections that are kept open."""
-        self.session.close()
 
     def get(
         self, path: str, params: Parameters, read: Callable[[bytes], Result], stop: threading.Event | None = None
@@ -168,7 +165,10 @@ class ZoomClient:
             result: Result = for_the_limit(for_an_outage, for_a_token, self._send, path, params, read, stop)
             return result
         except TokenRefused as error:
-            raise PermanentError(f"{error} New tokens are refused as well. Check the OAuth app.") from None
+            raise PassingError(
+                f"{error} So were {_TOKEN_ATTEMPTS - 1} new ones. Check that the OAuth app is active, and whether "
+                "other programs that fetch tokens for the same app end each other's."
+            ) from None
 
     def _send(self, path: str, params: Parameters, read: Callable[[bytes], Result], stop: threading.Event) -> Result:
         self._pacer.wait(stop)

@@ -16,6 +16,8 @@ from urllib3.exceptions import LocationValueError
 from airflow_provider_zcc.zoom.errors import InvalidSettings, PassingError, PermanentError, RateLimited
 
 _LONGEST_QUOTE = 300
+#: Words of the errors of TLS that will come again. A handshake that was cut off passes.
+_TLS_FOR_GOOD = ("CERTIFICATE_VERIFY_FAILED", "CertificateError", "WRONG_VERSION_NUMBER")
 #: Bytes of a body read at once. In the small pieces that requests reads by default, threads wait for each other.
 _CHUNK = 1 << 20
 
@@ -57,24 +59,30 @@ def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> 
     try:
         with request(url, allow_redirects=False, stream=True, **kwargs) as response:
             body = b"".join(response.iter_content(_CHUNK))
-    except requests.exceptions.SSLError:
-        raise PermanentError(
-            f"The TLS certificate of {_host(url)} could not be verified. "
-            "Check the connection's host, and the proxy or certificate bundle of this worker."
-        ) from None
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError, UnicodeError):
         raise InvalidSettings(f"{_host(url)} is not a host that can be asked. Check the connection.") from None
+    except requests.exceptions.TooManyRedirects as error:
+        raise _redirected(url, getattr(error.response, "status_code", "3xx")) from None
     except requests.exceptions.RequestException as error:
+        if any(word in str(error) for word in _TLS_FOR_GOOD):
+            raise PermanentError(
+                f"The TLS certificate of {_host(url)} could not be verified. "
+                "Check the connection's host, and the proxy or certificate bundle of this worker."
+            ) from None
         raise PassingError(
             f"The connection to {_host(url)} broke ({type(error).__name__}). Check the network if this goes on."
         ) from None
     if response.is_redirect or response.is_permanent_redirect:
-        raise PermanentError(
-            f"{_host(url)} redirected the request (HTTP {response.status_code}), which is refused to keep the "
-            "credentials where they belong. Check the connection's host and token_url."
-        )
+        raise _redirected(url, response.status_code)
     signature = response.request.headers.get("Authorization", "")
     return Reply(response.status_code, response.headers, body, str(signature))
+
+
+def _redirected(url: str, status: object) -> PermanentError:
+    return PermanentError(
+        f"{_host(url)} redirected the request (HTTP {status}), which is refused to keep the "
+        "credentials where they belong. Check the connection's host and token_url."
+    )
 
 
 def error_body(reply: Reply) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class JsonLines(io.RawIOBase):
         self._chunks = _compressed(_joined(batches)) if gzip else _joined(batches)
         self._buffer = bytearray()
         self._ended = False
+        self._error: BaseException | None = None
 
     def readable(self) -> bool:
         """Say that this is for reading."""
@@ -42,7 +43,7 @@ class JsonLines(io.RawIOBase):
         """
         size = -1 if size is None else size
         while not self._ended and (size < 0 or len(self._buffer) < size):
-            chunk = next(self._chunks, None)
+            chunk = self._next_chunk()
             if chunk is None:
                 self._ended = True
             else:
@@ -52,6 +53,16 @@ class JsonLines(io.RawIOBase):
         del self._buffer[:size]
         self.bytes += len(data)
         return data
+
+    def _next_chunk(self) -> bytes | None:
+        """Return the next chunk. After an error there is none but the error: what broke off must not look whole."""
+        if self._error:
+            raise self._error
+        try:
+            return next(self._chunks, None)
+        except BaseException as error:
+            self._error = error
+            raise
 
 
 def _joined(batches: Iterator[list[bytes]]) -> Iterator[bytes]:

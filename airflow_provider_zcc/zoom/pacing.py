@@ -16,12 +16,14 @@ _HEADROOM = 0.99
 _BACK_OFF = 0.95
 #: When the server let through less than this share of the pace, the pace falls to what it let through...
 _FAR_BELOW = 0.7
-#: ...but no lower than this share at once: other apps may have taken all of that one second.
+#: ...but no lower than this share at once, since other apps may have taken all of that one second,
 _DEEPEST_CUT = 0.25
+#: and never lower than this share of the ceiling.
+_FLOOR = 0.05
 #: Seconds in which further refusals are taken for echoes of the first.
 _ECHO = 1.0
-#: Growth of the pace for each second, and each second since the last refusal: 5 % in 14 s, double in a minute.
-_GROWTH = 0.0005
+#: Growth of the pace for each second, and each second since the last refusal: 5 % in 10 s, double in 40 s.
+_GROWTH = 0.001
 #: Seconds that all threads pause after a refusal that names no time; doubled for each one in a row, up to the last.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
@@ -96,14 +98,16 @@ class Pacer:
         with self._lock:
             now = self._clock()
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._refusals_in_a_row, 10))
-            self._refusals_in_a_row += 1
             self._paused_until = max(self._paused_until, now + (seconds or pause))
             self._next_start = max(self._next_start, self._paused_until)
-            if now - self._last_refusal > _ECHO:
+            # While nothing gets through, the first refusal has told all there is to know.
+            if self._refusals_in_a_row == 0 and now - self._last_refusal > _ECHO:
                 let_through = self._let_through(now)
                 known = let_through if let_through < self._pace * _FAR_BELOW else self._pace
-                self._pace = max(known * _BACK_OFF, self._pace * _DEEPEST_CUT)
+                deepest = max(self._pace * _DEEPEST_CUT, self._ceiling * _FLOOR)
+                self._pace = min(self._pace, max(known * _BACK_OFF, deepest))
                 self._last_refusal = self._grown_until = now
+            self._refusals_in_a_row += 1
 
     def _reserve(self) -> float:
         with self._lock:

@@ -48,6 +48,7 @@ class Pagination:
         self._window = window
         self._fail_if_incomplete = fail_if_incomplete
         self._seen: set[str | bytes] = set()
+        self._left_to_others: set[str | bytes] = set()
         self._page: Page
 
     def batches(self, first_page: Page) -> Iterator[list[Kept]]:
@@ -74,6 +75,13 @@ class Pagination:
             if dead == _DEAD_READINGS or short == _SHORT_READINGS:
                 self._give_up()
                 return
+
+    def has_kept(self, record: Record) -> bool:
+        """Tell whether a record was among those of this window.
+
+        :param record: a record of the next window.
+        """
+        return record.identity in self._seen and record.identity not in self._left_to_others
 
     def _reading(self) -> Iterator[list[Kept]]:
         """Follow the page tokens from the first page to the last, or to where a token dies."""
@@ -111,7 +119,9 @@ class Pagination:
                 continue
             self._seen.add(record.identity)
             place = self._window.place(record.start_time)
-            if place is not Place.LATER:
+            if place is Place.LATER:
+                self._left_to_others.add(record.identity)
+            else:
                 kept.append(Kept(record.line, record if place is Place.UNSURE else None))
         return kept
 

@@ -32,8 +32,8 @@ _LARGE, _SMALL = 2_500, 800
 _TOLERANCE = 2.0
 #: Seconds that an answer may take if as many windows as the pace needs at the same time are to be left to the end.
 _USUAL_LATENCY = 0.2
-#: Pages that may wait for their turn, of all windows together.
-_MOST_WAITING_PAGES = 320
+#: Bytes of records that may wait for their turn, of all windows together.
+_MOST_WAITING_BYTES = 32 * 2**20
 #: Seconds that a reading which is stopped waits for its threads to notice.
 _FAREWELL = 2.0
 
@@ -46,7 +46,7 @@ class Counts:
     :param expected: records that Zoom reports, of the windows asked for so far.
     :param all_asked: whether that is all windows, so that ``expected`` stands for the whole interval.
     :param duplicates_dropped: records that came more than once and left once.
-    :param outside_interval: records handed out although they began before the interval.
+    :param outside_interval: records handed out although they began before or after the interval.
     """
 
     records: int = 0
@@ -71,6 +71,7 @@ class _Section:
     behind_in_parent: float = 0.0
     taken: bool = False
     finished: bool = False
+    pagination: Pagination | None = None
     batches: deque[list[Kept]] = field(default_factory=deque)
 
 
@@ -96,9 +97,11 @@ class EngagementReader:
         # How much there is in windows that were not asked for yet is not known: enough.
         self._sections = [*(_Section(window, behind=math.inf) for window in first), _Section(last)]
         self._uncounted = len(self._sections)
+        self._without_total = False
         self._streams = min(max_concurrency, math.ceil(client.requests_per_second * _USUAL_LATENCY))
         self._unsure: set[str | bytes] = set()
-        self._waiting_pages = 0
+        self._window_before: Pagination | None = None
+        self._waiting_bytes = 0
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._first_error: BaseException | None = None
@@ -120,7 +123,7 @@ class EngagementReader:
             self.stop()
         if self.counts.outside_interval:
             log.warning(
-                "%d of the engagements began before the interval, and Zoom lists them in it all the same: kept.",
+                "%d of the engagements did not begin in the interval, and Zoom lists them in it all the same: kept.",
                 self.counts.outside_interval,
             )
 
@@ -129,8 +132,9 @@ class EngagementReader:
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
+            threads = list(self._threads)
         deadline = time.monotonic() + _FAREWELL
-        for thread in self._threads:
+        for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -145,22 +149,26 @@ class EngagementReader:
                     return None
                 head = self._sections[0]
                 if head.batches:
-                    self._waiting_pages -= 1
+                    batch = head.batches.popleft()
+                    self._waiting_bytes -= _size_of(batch)
                     self._changed.notify_all()
-                    return head.batches.popleft()
+                    return batch
                 if head.finished:
+                    self._window_before = head.pagination
                     del self._sections[0]
                     self._changed.notify_all()
                 else:
                     self._changed.wait()
 
     def _is_first_copy(self, record: Record) -> bool:
-        if record.identity in self._unsure:
-            self.counts.duplicates_dropped += 1
+        # Should Zoom list what goes on, rather than what begins, in a window, one after the other delivers it.
+        if record.identity in self._unsure or (self._window_before and self._window_before.has_kept(record)):
+            with self._changed:
+                self.counts.duplicates_dropped += 1
             return False
         self._unsure.add(record.identity)
         instants = possible_instants(record.start_time, self._query.clock)
-        if instants and max(instants) < self._query.start:
+        if instants and (max(instants) < self._query.start or min(instants) >= self._query.end):
             self.counts.outside_interval += 1
         return True
 
@@ -168,11 +176,11 @@ class EngagementReader:
 
     def _start_threads(self) -> None:
         with self._changed:
-            untaken = sum(not section.taken for section in self._sections)
+            untaken = 0 if self._stop.is_set() else sum(not section.taken for section in self._sections)
             for _ in range(min(untaken, self._max_concurrency - len(self._threads))):
                 thread = threading.Thread(target=self._work, name="zcc-reader", daemon=True)
-                self._threads.append(thread)
                 thread.start()
+                self._threads.append(thread)
 
     def _work(self) -> None:
         try:
@@ -204,6 +212,7 @@ class EngagementReader:
         if self._cut(section, page.total_records or 0 if page.next_page_token else 0):
             return
         pagination = Pagination(ask, section.window, fail_if_incomplete=self._fail_if_incomplete)
+        section.pagination = pagination
         self._count(page)
         for batch in pagination.batches(page):
             self._deliver(section, batch)
@@ -223,7 +232,7 @@ class EngagementReader:
         the same windows, and the same output.
         """
         behind = section.behind + min(section.behind_in_parent, max(section.parent - total, 0))
-        if self._max_concurrency == 1 or total <= self._size(total + behind) * _TOLERANCE:
+        if total <= self._size(total + behind) * _TOLERANCE:
             return False
         sizes: list[float] = []
         while (rest := total - sum(sizes)) > 0:
@@ -250,6 +259,9 @@ class EngagementReader:
     def _count(self, page: Page) -> None:
         with self._changed:
             self._uncounted -= 1
+            if page.total_records is None and not self._without_total:
+                self._without_total = True
+                log.warning("Zoom does not say how many engagements there are: whether all came cannot be checked.")
             self.counts.expected += page.total_records or 0
             self.counts.all_asked = self._uncounted == 0
 
@@ -257,9 +269,13 @@ class EngagementReader:
         """Put a page where it waits for its turn; the window whose turn it is waits for the consumer alone."""
         with self._changed:
             section.batches.append(batch)
-            self._waiting_pages += 1
+            self._waiting_bytes += _size_of(batch)
             self._changed.notify_all()
-            while not self._stop.is_set() and self._waiting_pages >= _MOST_WAITING_PAGES:
+            while not self._stop.is_set() and self._waiting_bytes >= _MOST_WAITING_BYTES:
                 if section is self._sections[0] and len(section.batches) <= 1:
                     return
                 self._changed.wait()
+
+
+def _size_of(batch: list[Kept]) -> int:
+    return sum(len(kept.line) for kept in batch)

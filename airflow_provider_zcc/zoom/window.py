@@ -10,6 +10,7 @@ from itertools import accumulate, pairwise
 
 #: Zoom refuses a range of more than one month; 28 days fit into every month.
 LONGEST_WINDOW = timedelta(days=28)
+_SECOND = timedelta(seconds=1)
 #: Of a minute: where a window is cut.
 _QUIET_SECOND = 37
 
@@ -20,7 +21,7 @@ class Place(enum.Enum):
     INSIDE = enum.auto()
     #: The next window, or the next interval, asks from this instant on and gets the record.
     LATER = enum.auto()
-    #: It cannot be told, or the record began before the window: keep it, and look out for a second copy.
+    #: It cannot be told, or the record did not begin in the window: keep it, and look out for a second copy.
     UNSURE = enum.auto()
 
 
@@ -53,18 +54,18 @@ class Window:
         return [Window(start, end, self.timezone) for start, end in pairwise(cuts)]
 
     def place(self, start_time: object) -> Place:
-        """Tell where a record belongs. Only one that certainly began at the end or later is left to others.
+        """Tell where a record belongs. Only one that certainly began in the second of the end is left to others.
 
         :param start_time: the record's ``start_time`` as it came.
         """
         instants = possible_instants(start_time, self.timezone)
-        within = [instant for instant in instants if self.start <= instant <= self.end]
-        candidates = within or instants
-        if not candidates:
-            return Place.UNSURE
-        if min(candidates) >= self.end:
+        after_end = self.end + _SECOND
+        candidates = [instant for instant in instants if self.start <= instant < after_end]
+        if candidates and min(candidates) >= self.end:
             return Place.LATER
-        return Place.INSIDE if all(self.start <= instant < self.end for instant in instants) else Place.UNSURE
+        if candidates and all(self.start <= instant < self.end for instant in instants):
+            return Place.INSIDE
+        return Place.UNSURE
 
 
 def possible_instants(text: object, timezone: tzinfo) -> tuple[datetime, ...]:
@@ -118,4 +119,4 @@ def after_first_pass(end: datetime, timezone: tzinfo) -> datetime | None:
     """
     reading = end.astimezone(timezone).replace(tzinfo=None).isoformat()
     first_pass = possible_instants(reading, timezone)[0]
-    return first_pass + timedelta(seconds=1) if first_pass < end else None
+    return first_pass + _SECOND if first_pass < end else None

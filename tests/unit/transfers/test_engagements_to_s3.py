@@ -610,3 +610,24 @@ class TestInterruption:
         assert busy_zoom.simulator.stats.api_requests < len(busy_zoom.simulator.truth(*THREE_DAYS)) // 100
         assert (bucket.body(KEY), bucket.unfinished_uploads()) == (b"old", [])
         assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("zcc-upload")]
+
+    def test_on_kill_ends_the_reading_and_leaves_the_old_object(
+        self, busy_zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask
+    ):
+        bucket.put(KEY, b"old")
+        busy_zoom.simulator.faults = [Fault("delay", on="next", after=105, times=-1, details={"seconds": 0.2})]
+        task = make_task(start=THREE_DAYS[0], max_concurrency=1)
+
+        def kill() -> None:
+            while busy_zoom.simulator.stats.api_requests < 110:
+                time.sleep(0.01)
+            task.on_kill()
+
+        threading.Thread(target=kill, daemon=True).start()
+        with pytest.raises(AirflowException, match="stopped"):
+            task.execute(context_of())
+        assert busy_zoom.simulator.stats.api_requests < len(busy_zoom.simulator.truth(*THREE_DAYS)) // 100
+        assert (bucket.body(KEY), bucket.unfinished_uploads()) == (b"old", [])
+
+    def test_a_task_that_does_not_run_can_be_killed(self, make_task: MakeTask):
+        make_task().on_kill()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import traceback
 from datetime import UTC, datetime, timedelta, timezone
 from importlib.metadata import version
@@ -214,6 +215,22 @@ def test_a_server_without_tls_is_a_permanent_error(simulator: SimulatorServer) -
         "Check the connection's host, and the proxy or certificate bundle of this worker."
     )
     assert NUMBER.lstrip("+") not in "".join(traceback.format_exception(error.value))
+
+
+def test_a_tls_handshake_that_is_cut_off_is_passing() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def hang_up() -> None:
+            connection, _ = server.accept()
+            connection.recv(100)
+            connection.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        with pytest.raises(PassingError, match="The connection to 127"):
+            send(requests.get, f"https://{host}/v2", timeout=5.0)
 
 
 @pytest.mark.parametrize(

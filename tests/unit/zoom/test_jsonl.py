@@ -193,3 +193,16 @@ def test_engagements_leave_as_lines_that_hold_what_zoom_sent(start_simulator: St
     assert [json.loads(line) for line in plain.decode().removesuffix("\n").split("\n")] == [
         json.loads(record) for record in records
     ]
+
+
+@pytest.mark.parametrize("gzip", [False, True])
+def test_what_broke_off_does_not_come_to_an_end(gzip: bool) -> None:
+    def broken() -> Iterator[list[bytes]]:
+        yield [b"1", b"2"]
+        raise PassingError("The connection broke.")
+
+    lines = JsonLines(broken(), gzip=gzip)
+
+    for _ in range(3):
+        with pytest.raises(PassingError, match="broke"):
+            lines.read(1_000)
