@@ -40,7 +40,6 @@ def extract(job: Job) -> None:
                     "name": f"engagements_{part}",
                     "table_name": "engagements",
                     "max_table_nesting": 0,
-                    "parallelized": bool(workers),
                     "endpoint": {
                         "path": "contact_center/engagements",
                         "data_selector": "engagements",
@@ -53,7 +52,8 @@ def extract(job: Job) -> None:
                 }
                 for part in range(parts or 1)
             ],
-        }
+        },
+        parallelized=bool(workers),
     )
     with tempfile.TemporaryDirectory() as folder:
         pipeline = dlt.pipeline(
