@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from airflow_provider_zcc.zoom.errors import Stopped
 
-#: Share of an announced or configured limit that is used: requests that start evenly arrive a little unevenly.
-_HEADROOM = 0.99
+#: Seconds in which no more requests start than the ceiling allows in one: they arrive a little unevenly.
+_SECOND = 1.006
 #: Share of the pace that a refusal leaves.
-_BACK_OFF = 0.95
+_BACK_OFF = 0.97
 #: When the server let through less than this share of the pace, the pace falls to what it let through...
 _FAR_BELOW = 0.7
 #: ...but no lower than this share at once, since other apps may have taken all of that one second,
@@ -22,7 +22,7 @@ _DEEPEST_CUT = 0.25
 _FLOOR = 0.05
 #: Seconds in which further refusals are taken for echoes of the first.
 _ECHO = 1.0
-#: Growth of the pace for each second, and each second since the last refusal: 5 % in 10 s, double in 40 s.
+#: Growth of the pace for each second, and each second since the last refusal: 3 % in 8 s, double in 40 s.
 _GROWTH = 0.001
 #: Seconds that all threads pause after a refusal that names no time; doubled for each one in a row, up to the last.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
@@ -41,7 +41,8 @@ class Pacer:
     """
 
     def __init__(self, requests_per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._ceiling = self._pace = requests_per_second * _HEADROOM
+        self._ceiling = self._pace = requests_per_second
+        self._starts: deque[float] = deque(maxlen=max(1, math.floor(requests_per_second)))
         self._clock = clock
         self._lock = threading.Lock()
         self._next_start = self._paused_until = self._grown_until = 0.0
@@ -60,13 +61,19 @@ class Pacer:
         :param stop: ends the wait.
         :raises Stopped: if ``stop`` is set.
         """
-        start = self._reserve()
+        with self._lock:
+            start = self._reserve()
         while True:
             if stop.wait(max(0.0, start - self._clock())):
                 raise Stopped("Reading was stopped.")
-            if start >= self._paused_until:
-                return
-            start = self._reserve()
+            with self._lock:
+                now = self._clock()
+                if start < self._paused_until:
+                    start = self._reserve()
+                start = max(start, self._earliest_after_a_full_second())
+                if start <= now:
+                    self._starts.append(now)
+                    return
 
     def accepted(self) -> None:
         """Take note that the server let a request through."""
@@ -86,9 +93,10 @@ class Pacer:
         :param limit: requests per second, as in Zoom's ``X-RateLimit-Limit`` of type ``QPS``.
         """
         with self._lock:
-            if 0 < limit * _HEADROOM < self._ceiling:
-                self._ceiling = limit * _HEADROOM
-                self._pace = min(self._pace, self._ceiling)
+            if 0 < limit < self._ceiling:
+                self._ceiling = limit
+                self._pace = min(self._pace, limit)
+                self._starts = deque(self._starts, maxlen=max(1, math.floor(limit)))
 
     def refused(self, seconds: float | None) -> None:
         """Slow down all threads after a 429.
@@ -110,10 +118,17 @@ class Pacer:
             self._refusals_in_a_row += 1
 
     def _reserve(self) -> float:
-        with self._lock:
-            start = max(self._clock(), self._next_start)
-            self._next_start = start + 1.0 / self._pace
-            return start
+        start = max(self._clock(), self._next_start)
+        self._next_start = start + 1.0 / self._pace
+        return start
+
+    def _earliest_after_a_full_second(self) -> float:
+        """Return when a second ends in which as many requests started as the ceiling allows.
+
+        Threads that wake up late would otherwise crowd together, even though their turns are spaced evenly.
+        """
+        crowded = self._ceiling >= 1 and len(self._starts) == self._starts.maxlen
+        return self._starts[0] + _SECOND if crowded else 0.0
 
     def _let_through(self, now: float) -> int:
         """Count the requests that were accepted within the last second."""

@@ -593,7 +593,7 @@ def test_a_daily_limit_says_nothing_of_the_pace(simulator: SimulatorServer) -> N
     ask(client)
 
     assert client.requests_per_second == pace
-    assert client._pacer.pace == pytest.approx(pace * 0.99)
+    assert client._pacer.pace == pytest.approx(pace)
 
 
 @pytest.mark.parametrize("limit", ["many", "nan", "-1", ""])
