@@ -37,7 +37,7 @@ $(STAMP): constraints/airflow-$(AIRFLOW).txt constraints/tools.txt pyproject.tom
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/tools.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python \
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
 		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt --editable '.[dev]'
 	@touch $@
 
@@ -47,7 +47,7 @@ bench: $(STAMP) $(BENCHMARKS)/.installed
 # dlt and Airflow ask for other versions of the same packages.
 $(BENCHMARKS)/.installed: $(STAMP) constraints/benchmarks.txt
 	$(PYTHON) -m venv --clear $(BENCHMARKS)
-	$(BIN)/uv pip install --quiet --python $(BENCHMARKS)/bin/python \
+	$(BIN)/uv pip install --quiet --system-certs --python $(BENCHMARKS)/bin/python \
 		--constraint constraints/benchmarks.txt 'dlt[filesystem]' s3fs matplotlib requests
 	@touch $@
 
