@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from airflow_provider_zcc.zoom.errors import Stopped
 
@@ -42,7 +42,7 @@ class Pacer:
 
     def __init__(self, requests_per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._ceiling = self._pace = requests_per_second
-        self._starts: deque[float] = deque(maxlen=max(1, math.floor(requests_per_second)))
+        self._starts = _latest_starts([], requests_per_second)
         self._clock = clock
         self._lock = threading.Lock()
         self._next_start = self._paused_until = self._grown_until = 0.0
@@ -96,7 +96,7 @@ class Pacer:
             if 0 < limit < self._ceiling:
                 self._ceiling = limit
                 self._pace = min(self._pace, limit)
-                self._starts = deque(self._starts, maxlen=max(1, math.floor(limit)))
+                self._starts = _latest_starts(self._starts, limit)
 
     def refused(self, seconds: float | None) -> None:
         """Slow down all threads after a 429.
@@ -135,3 +135,8 @@ class Pacer:
         while self._accepted and self._accepted[0] < now - 1.0:
             self._accepted.popleft()
         return len(self._accepted)
+
+
+def _latest_starts(starts: Iterable[float], limit: float) -> deque[float]:
+    """Keep as many starts as a limit allows in one second."""
+    return deque(starts, maxlen=max(1, math.floor(limit)))

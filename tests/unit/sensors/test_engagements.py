@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import inspect
 import logging
 from datetime import timedelta
 from types import SimpleNamespace
@@ -236,19 +235,6 @@ class TestErrors:
 
 
 class TestArguments:
-    def test_they_are_stored_word_for_word(self):
-        names = set(inspect.signature(EngagementsSensor.__init__).parameters) - {"self", "kwargs"}
-        given = {name: f"{{{{ {name} }}}}" for name in names}
-        made = EngagementsSensor(task_id="task", **given)
-        assert {name: getattr(made, name) for name in names} == given
-
-    def test_template_fields_are_attributes(self):
-        fields = EngagementsSensor.template_fields
-        assert isinstance(fields, tuple)
-        assert [name for name in fields if not hasattr(sensor(), name)] == []
-        assert {"start", "end", "interval_length", "zcc_conn_id"} <= set(fields)
-        assert "consumer_number" not in fields
-
     def test_the_consumer_number_is_rendered_and_not_shown(self, zoom: SimulatorServer):
         waiting = sensor(consumer_number="{{ dag_run.conf.number }}")
         waiting.poke(context_of(dag_run=SimpleNamespace(conf={"number": NUMBERS[4]})))

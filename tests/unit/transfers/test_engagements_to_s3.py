@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import inspect
 import json
 import logging
 import signal
@@ -515,20 +514,6 @@ class TestDailyLimit:
 
 
 class TestArguments:
-    def test_they_are_stored_word_for_word(self):
-        names = set(inspect.signature(EngagementsToS3Operator.__init__).parameters) - {"self", "kwargs"}
-        given = {name: f"{{{{ {name} }}}}" for name in names}
-        task = EngagementsToS3Operator(task_id="task", **given)
-        assert {name: getattr(task, name) for name in names} == given
-
-    def test_template_fields_are_attributes(self):
-        fields = EngagementsToS3Operator.template_fields
-        task = EngagementsToS3Operator(task_id="task", s3_key="key")
-        assert isinstance(fields, tuple)
-        assert [name for name in fields if not hasattr(task, name)] == []
-        assert {"s3_key", "s3_bucket", "start", "end", "interval_length", "zcc_conn_id", "aws_conn_id"} <= set(fields)
-        assert "consumer_number" not in fields
-
     def test_the_consumer_number_is_rendered_and_not_shown(
         self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask
     ):
