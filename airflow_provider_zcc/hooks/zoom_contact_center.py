@@ -123,7 +123,7 @@ class ZoomContactCenterHook(BaseHook):
         :param filters: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
         """
         reader = self.reader(start, end, **filters)
-        return (json.loads(line) for batch in reader.batches() for line in batch)
+        return (json.loads(line) for batch in reader.batches() for line in batch.splitlines())
 
     def reader(
         self, start: datetime, end: datetime, *, fail_if_incomplete: bool = True, **filters: Any

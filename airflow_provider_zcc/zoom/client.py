@@ -16,7 +16,6 @@ from tenacity import (
     retry_if_exception,
     retry_if_exception_type,
     stop_after_attempt,
-    stop_after_delay,
     wait_random_exponential,
 )
 
@@ -121,7 +120,12 @@ class ZoomClient:
         return self._requests_sent
 
     def get(
-        self, path: str, params: Parameters, read: Callable[[bytes], Result], stop: threading.Event | None = None
+        self,
+        path: str,
+        params: Parameters,
+        read: Callable[[bytes], Result],
+        stop: threading.Event | None = None,
+        rank: float = 0.0,
     ) -> Result:
         """Return what a successful answer says.
 
@@ -131,6 +135,7 @@ class ZoomClient:
         :param params: query parameters; a key may repeat.
         :param read: makes the answer out of the body; its PassingError stands for an outage.
         :param stop: when set, waiting ends and no further request is sent.
+        :param rank: of the requests that wait for their turn, the lowest starts first.
         :raises PermanentError: if the same request will always be refused.
         :raises PageTokenExpired: if the page token among the parameters is dead.
         :raises PassingError: if the outage outlasts the patience.
@@ -149,7 +154,7 @@ class ZoomClient:
         )
         for_an_outage = Retrying(
             retry=retry_if_exception_type(PassingError),
-            stop=stop_after_delay(self._outage_patience),
+            stop=_after(self._outage_patience),
             wait=wait_random_exponential(multiplier=0.5, max=20),
             sleep=sleep,
             before_sleep=_log_retry,
@@ -157,12 +162,12 @@ class ZoomClient:
         )
         for_the_limit = Retrying(
             retry=retry_if_exception(_may_be_waited_for),
-            stop=stop_after_delay(self._limit_patience),
+            stop=_after(self._limit_patience),
             before_sleep=_log_retry,
             reraise=True,
         )
         try:
-            result: Result = for_the_limit(for_an_outage, for_a_token, self._send, path, params, read, stop)
+            result: Result = for_the_limit(for_an_outage, for_a_token, self._send, path, params, read, stop, rank)
             return result
         except TokenRefused as error:
             raise PassingError(
@@ -170,15 +175,17 @@ class ZoomClient:
                 "other programs that fetch tokens for the same app end each other's."
             ) from None
 
-    def _send(self, path: str, params: Parameters, read: Callable[[bytes], Result], stop: threading.Event) -> Result:
-        self._pacer.wait(stop)
+    def _send(
+        self, path: str, params: Parameters, read: Callable[[bytes], Result], stop: threading.Event, rank: float
+    ) -> Result:
+        self._pacer.wait(stop, rank)
         with self._count_lock:
             self._requests_sent += 1
         try:
             reply = send(self.session.get, self._settings.api_url + path, params=params, timeout=self._settings.timeout)
-            self._learn_limit(reply)
+            remaining = self._learn_limit(reply)
             if reply.status == 200:
-                self._pacer.accepted()
+                self._pacer.accepted(remaining)
                 return read(reply.body)
             raise self._error(reply, params)
         except RateLimited as error:
@@ -188,12 +195,13 @@ class ZoomClient:
             self._auth.forget(error.token)
             raise
 
-    def _learn_limit(self, reply: Reply) -> None:
-        if reply.headers.get("X-RateLimit-Type", "").upper() == "QPS":
-            try:
-                self._pacer.announced(float(reply.headers["X-RateLimit-Limit"]))
-            except (KeyError, ValueError):
-                log.debug("Zoom's X-RateLimit-Limit is unreadable.")
+    def _learn_limit(self, reply: Reply) -> int | None:
+        """Tell the pacer the limit that the answer announces, and return what the answer says is left of it."""
+        limit, remaining = (_integer(reply.headers.get(f"X-RateLimit-{name}")) for name in ("Limit", "Remaining"))
+        if reply.headers.get("X-RateLimit-Type", "").upper() != "QPS" or limit is None:
+            return None
+        self._pacer.announced(limit)
+        return None if remaining is None else min(max(remaining, 0), limit)
 
     def _hold_back(self, error: RateLimited) -> None:
         seconds = None
@@ -239,6 +247,19 @@ def _integer(value: object) -> int | None:
         return int(value)  # type: ignore[call-overload, no-any-return]
     except (TypeError, ValueError):
         return None
+
+
+def _after(seconds: float) -> Callable[[RetryCallState], bool]:
+    """Stop so many seconds after the first failure. The time that a request waited for its turn does not count."""
+    first = 0.0
+
+    def stop(state: RetryCallState) -> bool:
+        nonlocal first
+        now = state.outcome_timestamp or 0.0
+        first = now if state.attempt_number == 1 else first
+        return now - first >= seconds
+
+    return stop
 
 
 def _may_be_waited_for(error: BaseException) -> bool:

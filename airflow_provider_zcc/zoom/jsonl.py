@@ -15,13 +15,13 @@ _GZIP_FORMAT = 16 + zlib.MAX_WBITS
 class JsonLines(io.RawIOBase):
     """A binary file object that reads batches of records as they come, and holds no more than it was asked for.
 
-    :param batches: records, each one line of JSON without its line break.
+    :param batches: records as JSON lines.
     :param gzip: compress.
     """
 
-    def __init__(self, batches: Iterator[list[bytes]], *, gzip: bool) -> None:
+    def __init__(self, batches: Iterator[bytes], *, gzip: bool) -> None:
         self.bytes = 0
-        self._chunks = _compressed(_joined(batches)) if gzip else _joined(batches)
+        self._chunks = _compressed(batches) if gzip else batches
         self._buffer = bytearray()
         self._ended = False
         self._error: BaseException | None = None
@@ -49,7 +49,8 @@ class JsonLines(io.RawIOBase):
             else:
                 self._buffer += chunk
         size = len(self._buffer) if size < 0 else size
-        data = bytes(self._buffer[:size])
+        with memoryview(self._buffer) as view:
+            data = bytes(view[:size])
         del self._buffer[:size]
         self.bytes += len(data)
         return data
@@ -63,11 +64,6 @@ class JsonLines(io.RawIOBase):
         except BaseException as error:
             self._error = error
             raise
-
-
-def _joined(batches: Iterator[list[bytes]]) -> Iterator[bytes]:
-    for lines in batches:
-        yield b"\n".join([*lines, b""])
 
 
 def _compressed(chunks: Iterator[bytes]) -> Iterator[bytes]:

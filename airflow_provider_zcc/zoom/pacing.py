@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
@@ -10,43 +11,66 @@ from collections.abc import Callable, Iterable
 
 from airflow_provider_zcc.zoom.errors import Stopped
 
+#: Share of the ceiling at which requests begin, and by how much the pace grows in each second, until the server
+#: announces its limit or refuses.
+_FIRST_SHARE, _RAMP = 0.25, 2.0
 #: Seconds in which no more requests start than the ceiling allows in one: they arrive a little unevenly.
-_SECOND = 1.006
-#: Share of the pace that a refusal leaves.
-_BACK_OFF = 0.97
+_SECOND = 1.003
+#: Seconds by which a turn may be taken late without moving the turns behind it.
+_LATENESS = 0.05
+#: Seconds that a thread whose turn it is not leaves to the one that is first in line.
+_COURTESY = 0.001
+#: Share of the pace that a refusal leaves, and the share if nearly the whole ceiling was let through: then it was a
+#: matter of milliseconds.
+_BACK_OFF, _SLIGHT_BACK_OFF = 0.95, 0.99
+#: Share of the ceiling above which it is nearly the whole.
+_NEARLY = 0.95
 #: When the server let through less than this share of the pace, the pace falls to what it let through...
-_FAR_BELOW = 0.7
+_FAR_BELOW = 0.8
 #: ...but no lower than this share at once, since other apps may have taken all of that one second,
-_DEEPEST_CUT = 0.25
+_DEEPEST_CUT = 0.35
 #: and never lower than this share of the ceiling.
 _FLOOR = 0.05
 #: Seconds in which further refusals are taken for echoes of the first.
 _ECHO = 1.0
-#: Growth of the pace for each second, and each second since the last refusal: 3 % in 8 s, double in 40 s.
-_GROWTH = 0.001
+#: Share of the ceiling that is gained per second, for each second since the last refusal: 2 % in 10 s, 32 % in 40 s.
+_GROWTH = 0.0004
+#: Where the server tells how many requests it has left in the second: the gain per second, times their square...
+_GROWTH_INTO_THE_REST = 0.1
+#: ...and the share that is given up per second while other apps leave nothing.
+_YIELD = 0.1
+#: Seconds since the last refusal where there was none: the ceiling is won at once.
+_LONG_AGO = 1e9
 #: Seconds that all threads pause after a refusal that names no time; doubled for each one in a row, up to the last.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.3
 
 
 class Pacer:
     """Spaces the starts of requests evenly, for all threads that share it.
 
-    The pace begins at the ceiling. A refusal (HTTP 429) lowers it: to what the server let through in the second
-    before if that is much less, which finds a limit that nobody announced, otherwise a little. It climbs back
-    slowly at first, and the faster the longer nothing is refused. Several processes that share an account's limit
-    settle near it in this way, without knowing of each other.
+    The pace is the ceiling as soon as the server has announced its limit, and climbs there while it has not. A
+    refusal (HTTP 429) lowers it: to what the server let through in the second before if that is much less, which
+    finds a limit that nobody announced, otherwise a little. It climbs back slowly at first, and the faster the
+    longer nothing is refused. Where answers tell how much of the limit is left, it grows into that, and yields while
+    others leave nothing. Several processes that share an account's limit settle near it in this way, without knowing
+    of each other: all gain the same, and those who have more lose more.
 
     :param requests_per_second: the ceiling.
     :param clock: monotonic seconds.
     """
 
     def __init__(self, requests_per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._ceiling = self._pace = requests_per_second
+        self._ceiling = requests_per_second
+        self._pace = requests_per_second * _FIRST_SHARE
+        self._ramping = True
         self._starts = _latest_starts([], requests_per_second)
         self._clock = clock
         self._lock = threading.Lock()
-        self._next_start = self._paused_until = self._grown_until = 0.0
-        self._last_refusal = -math.inf
+        self._numbers = itertools.count()
+        self._line: set[tuple[float, int]] = set()
+        self._next_start = 0.0
+        self._grown_until = clock()
+        self._last_refusal = self._grown_until - _LONG_AGO
         self._refusals_in_a_row = 0
         self._accepted: deque[float] = deque()
 
@@ -55,48 +79,53 @@ class Pacer:
         """Requests per second at present."""
         return self._pace
 
-    def wait(self, stop: threading.Event) -> None:
+    def wait(self, stop: threading.Event, rank: float = 0.0) -> None:
         """Return when the next request may start.
 
         :param stop: ends the wait.
+        :param rank: of the requests that wait at the same time, the lowest starts first.
         :raises Stopped: if ``stop`` is set.
         """
         with self._lock:
-            start = self._reserve()
-        while True:
-            if stop.wait(max(0.0, start - self._clock())):
-                raise Stopped("Reading was stopped.")
+            ticket = (rank, next(self._numbers))
+            self._line.add(ticket)
+        try:
+            seconds = math.inf
+            while seconds > 0:
+                seconds = self._seconds_to_turn(ticket)
+                if stop.wait(seconds):
+                    raise Stopped("Reading was stopped.")
+        finally:
             with self._lock:
-                now = self._clock()
-                if start < self._paused_until:
-                    start = self._reserve()
-                start = max(start, self._earliest_after_a_full_second())
-                if start <= now:
-                    self._starts.append(now)
-                    return
+                self._line.remove(ticket)
 
-    def accepted(self) -> None:
-        """Take note that the server let a request through."""
+    def accepted(self, remaining: int | None = None) -> None:
+        """Take note that the server let a request through.
+
+        :param remaining: how many more it would have let through in the same second, if it says so, as in Zoom's
+            ``X-RateLimit-Remaining`` of type ``QPS``.
+        """
         with self._lock:
             now = self._clock()
             self._refusals_in_a_row = 0
             self._accepted.append(now)
-            self._let_through(now)
-            if self._pace < self._ceiling:
-                since, until = self._grown_until - self._last_refusal, now - self._last_refusal
-                self._pace = min(self._ceiling, self._pace * math.exp(_GROWTH / 2 * (until**2 - since**2)))
-                self._grown_until = now
+            alone = self._let_through(now) >= self._ceiling * _NEARLY
+            self._pace = min(max(self._grown(now, remaining, alone=alone), self._ceiling * _FLOOR), self._ceiling)
+            self._grown_until = now
 
     def announced(self, limit: float) -> None:
         """Lower the ceiling to the limit that the server announced.
 
         :param limit: requests per second, as in Zoom's ``X-RateLimit-Limit`` of type ``QPS``.
         """
+        if not limit > 0:
+            return
         with self._lock:
-            if 0 < limit < self._ceiling:
+            if limit < self._ceiling:
                 self._ceiling = limit
-                self._pace = min(self._pace, limit)
                 self._starts = _latest_starts(self._starts, limit)
+            self._pace = self._ceiling if self._ramping else min(self._pace, self._ceiling)
+            self._ramping = False
 
     def refused(self, seconds: float | None) -> None:
         """Slow down all threads after a 429.
@@ -105,22 +134,45 @@ class Pacer:
         """
         with self._lock:
             now = self._clock()
+            self._ramping = False
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._refusals_in_a_row, 10))
-            self._paused_until = max(self._paused_until, now + (seconds or pause))
-            self._next_start = max(self._next_start, self._paused_until)
+            self._next_start = max(self._next_start, now + (seconds or pause))
             # While nothing gets through, the first refusal has told all there is to know.
             if self._refusals_in_a_row == 0 and now - self._last_refusal > _ECHO:
                 let_through = self._let_through(now)
                 known = let_through if let_through < self._pace * _FAR_BELOW else self._pace
+                left = _SLIGHT_BACK_OFF if let_through >= self._ceiling * _NEARLY else _BACK_OFF
                 deepest = max(self._pace * _DEEPEST_CUT, self._ceiling * _FLOOR)
-                self._pace = min(self._pace, max(known * _BACK_OFF, deepest))
+                self._pace = min(self._pace, max(known * left, deepest))
                 self._last_refusal = self._grown_until = now
             self._refusals_in_a_row += 1
 
-    def _reserve(self) -> float:
-        start = max(self._clock(), self._next_start)
-        self._next_start = start + 1.0 / self._pace
-        return start
+    def _seconds_to_turn(self, ticket: tuple[float, int]) -> float:
+        """Take the next turn and return 0, or return how long to wait before asking again."""
+        with self._lock:
+            now = self._clock()
+            turn = max(self._next_start, self._earliest_after_a_full_second())
+            if turn > now:
+                return turn - now
+            if ticket != min(self._line):
+                return _COURTESY
+            # A thread that woke up late does not delay those behind it.
+            self._next_start = (turn if now - turn < _LATENESS else now) + 1.0 / self._pace
+            self._starts.append(now)
+            return 0.0
+
+    def _grown(self, now: float, remaining: int | None, *, alone: bool) -> float:
+        """Return the pace that the time since the last answer has earned, or cost."""
+        # The time that nothing was asked does not count.
+        seconds = min(now - self._grown_until, 1.0)
+        if self._ramping:
+            return self._pace * math.pow(_RAMP, seconds)
+        if remaining:
+            return self._pace + _GROWTH_INTO_THE_REST * remaining**2 * seconds
+        if remaining == 0 and not alone:
+            return self._pace * (1 - _YIELD * seconds)
+        since, until = self._grown_until - self._last_refusal, now - self._last_refusal
+        return self._pace + self._ceiling * _GROWTH / 2 * (until**2 - since**2)
 
     def _earliest_after_a_full_second(self) -> float:
         """Return when a second ends in which as many requests started as the ceiling allows.

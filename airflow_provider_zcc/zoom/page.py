@@ -27,12 +27,13 @@ class _Head(msgspec.Struct, gc=False):
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One engagement.
 
-    :param line: its JSON as Zoom sent it, without the line breaks between its tokens.
+    :param line: its JSON as Zoom sent it, without the line breaks between its tokens; where there are none, a view
+        of the page.
     :param identity: its ``engagement_id``; without one, the line.
     :param start_time: as it came.
     """
 
-    line: bytes
+    line: bytes | memoryview
     identity: str | bytes
     start_time: Any
 
@@ -74,7 +75,10 @@ def parse_page(body: bytes) -> Page:
         total = None if page.total_records is None else int(page.total_records)
         if page.engagements is None and total != 0:
             raise PassingError(_unreadable("it holds no list of engagements"))
-        records = [_record(raw, line) for raw, line in zip(page.engagements or (), slices, strict=True)]
+        # A JSON string has no bare line break, so those that are there stand between tokens.
+        broken = b"\n" in body or b"\r" in body
+        lines: list[bytes | memoryview] = [_on_one_line(piece) if broken else piece for piece in slices]
+        records = [_record(raw, line) for raw, line in zip(page.engagements or (), lines, strict=True)]
     except (UnicodeDecodeError, msgspec.DecodeError, ValueError, RecursionError) as error:
         # The decoder's words name a type or a position, never a value.
         reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not text in UTF-8 or not a number"
@@ -82,11 +86,11 @@ def parse_page(body: bytes) -> Page:
     return Page(records, page.next_page_token or None, total, (page.echoed_from, page.echoed_to))
 
 
-def _cut_out(body: bytes) -> tuple[_Page, list[bytes]]:
+def _cut_out(body: bytes) -> tuple[_Page, list[memoryview]]:
     """Return the page and the bytes of its engagements."""
     try:
         page = _read_page(body)
-        return page, [bytes(raw) for raw in page.engagements or ()]
+        return page, [memoryview(raw) for raw in page.engagements or ()]
     except msgspec.DecodeError:
         # The decoder refuses the escape of half a character, which text cut by JavaScript ends with. A stand-in of
         # the same length lets it find where the engagements begin and end.
@@ -97,7 +101,7 @@ def _cut_out(body: bytes) -> tuple[_Page, list[bytes]]:
     for raw in page.engagements or ():
         start = readable.index(bytes(raw), end)
         end = start + len(bytes(raw))
-        slices.append(body[start:end])
+        slices.append(memoryview(body)[start:end])
     return page, slices
 
 
@@ -105,12 +109,14 @@ def _stand_in(escape: re.Match[bytes]) -> bytes:
     return b"\\ufffd" if escape["half"] else escape[0]
 
 
-def _record(raw: msgspec.Raw, line: bytes) -> Record:
+def _on_one_line(text: memoryview) -> bytes:
+    return bytes(text).translate(None, b"\r\n")
+
+
+def _record(raw: msgspec.Raw, line: bytes | memoryview) -> Record:
     head = _read_head(raw)
-    # A JSON string has no bare line break, so those that are there stand between tokens.
-    line = line.translate(None, b"\r\n")
     identity = head.engagement_id
-    return Record(line, identity if isinstance(identity, str) and identity else line, head.start_time)
+    return Record(line, identity if isinstance(identity, str) and identity else bytes(line), head.start_time)
 
 
 def _unreadable(reason: str) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 
 import msgspec
+from msgspec.structs import replace
 
 from airflow_provider_zcc.zoom.errors import IncompleteAnswer, PageTokenExpired, PassingError
 from airflow_provider_zcc.zoom.page import Page, Record
@@ -23,13 +26,15 @@ _DEAD_READINGS = 3
 
 
 class Kept(msgspec.Struct, frozen=True, gc=False):
-    """A record that belongs to the window.
+    """Records that belong to the window.
 
-    :param line: its JSON.
-    :param unsure: the record, if another window may deliver it as well.
+    :param lines: their JSON, each with a line break behind it.
+    :param count: how many.
+    :param unsure: the record, if it is one that another window may deliver as well.
     """
 
-    line: bytes
+    lines: bytes
+    count: int
     unsure: Record | None
 
 
@@ -109,7 +114,7 @@ class Pagination:
                 return
 
     def _new_records(self, delivered: set[str | bytes]) -> list[Kept]:
-        kept = []
+        chosen: list[tuple[Record, bool]] = []
         for record in self._page.records:
             if record.identity in delivered:
                 self.duplicates += 1
@@ -122,8 +127,8 @@ class Pagination:
             if place is Place.LATER:
                 self._left_to_others.add(record.identity)
             else:
-                kept.append(Kept(record.line, record if place is Place.UNSURE else None))
-        return kept
+                chosen.append((record, place is Place.UNSURE))
+        return [kept for unsure, run in groupby(chosen, key=itemgetter(1)) for kept in _kept(run, unsure=unsure)]
 
     def _problem(self) -> str | None:
         if self._died:
@@ -154,6 +159,18 @@ class Pagination:
     @property
     def _span(self) -> str:
         return f"{self._window.start:%Y-%m-%dT%H:%M:%SZ} to {self._window.end:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _kept(chosen: Iterable[tuple[Record, bool]], *, unsure: bool) -> list[Kept]:
+    """Join the lines of records, so that a page waits for its turn in one piece; those in doubt stand alone."""
+    records = [record for record, _ in chosen]
+    if unsure:
+        return [Kept(_lines([record]), 1, replace(record, line=bytes(record.line))) for record in records]
+    return [Kept(_lines(records), len(records), None)]
+
+
+def _lines(records: list[Record]) -> bytes:
+    return b"\n".join([*(record.line for record in records), b""])
 
 
 def _all_after(instants: tuple[datetime, ...], bound: datetime) -> bool:

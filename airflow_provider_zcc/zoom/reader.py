@@ -27,13 +27,15 @@ log = logging.getLogger(__name__)
 
 #: Records that a window is cut down to, first and last: enough that its half-filled last page costs little, and
 #: towards the end few enough that all threads stay busy.
-_LARGE, _SMALL = 2_500, 800
+_LARGE, _SMALL = 3_000, 500
+#: Records of all windows that are read at the same time. The more there are, the more wait for the first of them.
+_AT_ONCE = 10_000
 #: How far above its size a window may turn out to be and still be read as it is.
-_TOLERANCE = 2.0
+_TOLERANCE = 1.7
 #: Seconds that an answer may take if as many windows as the pace needs at the same time are to be left to the end.
 _USUAL_LATENCY = 0.2
 #: Bytes of records that may wait for their turn, of all windows together.
-_MOST_WAITING_BYTES = 32 * 2**20
+_MOST_WAITING_BYTES = 16 * 2**20
 #: Seconds that a reading which is stopped waits for its threads to notice.
 _FAREWELL = 2.0
 
@@ -99,6 +101,7 @@ class EngagementReader:
         self._uncounted = len(self._sections)
         self._without_total = False
         self._streams = min(max_concurrency, math.ceil(client.requests_per_second * _USUAL_LATENCY))
+        self._largest = max(min(_LARGE, _AT_ONCE / self._streams), _SMALL)
         self._unsure: set[str | bytes] = set()
         self._window_before: Pagination | None = None
         self._waiting_bytes = 0
@@ -107,18 +110,18 @@ class EngagementReader:
         self._first_error: BaseException | None = None
         self._threads: list[threading.Thread] = []
 
-    def batches(self) -> Iterator[list[bytes]]:
-        """Yield the records in order, a page or less at a time: each one line of JSON without a line break.
+    def batches(self) -> Iterator[bytes]:
+        """Yield the records in order, a page or less at a time: each one line of JSON with a line break behind it.
 
         :raises ZoomError: the first error of any window; nothing more is read then.
         """
         try:
             self._start_threads()
             while (batch := self._next_batch()) is not None:
-                lines = [kept.line for kept in batch if kept.unsure is None or self._is_first_copy(kept.unsure)]
-                self.counts.records += len(lines)
-                if lines:
-                    yield lines
+                new = [kept for kept in batch if kept.unsure is None or self._is_first_copy(kept.unsure)]
+                self.counts.records += sum(kept.count for kept in new)
+                if new:
+                    yield b"".join(kept.lines for kept in new)
         finally:
             self.stop()
         if self.counts.outside_interval:
@@ -223,7 +226,8 @@ class EngagementReader:
 
     def _ask(self, window: Window, page_token: str | None) -> Page:
         parameters = self._query.parameters(window, next_page_token=page_token)
-        return self._client.get(PATH, parameters, parse_page, self._stop)
+        # What comes first in the output is read first: then little waits for its turn.
+        return self._client.get(PATH, parameters, parse_page, self._stop, rank=window.start.timestamp())
 
     def _cut(self, section: _Section, total: int) -> bool:
         """Cut a window that holds too much into smaller ones, the smaller the less there is behind them.
@@ -240,10 +244,10 @@ class EngagementReader:
         windows = section.window.split(sizes)
         if len(windows) == 1:
             return False
-        share = total / len(windows)
+        whole = section.window
+        density = total / (whole.end - whole.start).total_seconds()
         parts = [
-            _Section(window, behind, total, share * (len(windows) - number))
-            for number, window in enumerate(windows, start=1)
+            _Section(window, behind, total, density * (whole.end - window.end).total_seconds()) for window in windows
         ]
         with self._changed:
             place = self._sections.index(section)
@@ -254,7 +258,7 @@ class EngagementReader:
         return True
 
     def _size(self, left: float) -> float:
-        return min(max(left / self._streams, _SMALL), _LARGE)
+        return min(max(left / self._streams, _SMALL), self._largest)
 
     def _count(self, page: Page) -> None:
         with self._changed:
@@ -278,4 +282,4 @@ class EngagementReader:
 
 
 def _size_of(batch: list[Kept]) -> int:
-    return sum(len(kept.line) for kept in batch)
+    return sum(len(kept.lines) for kept in batch)

@@ -18,7 +18,7 @@ from airflow_provider_zcc.zoom.reader import EngagementReader
 from tests.conftest import END, StartSimulator, client_for
 from tests.zoom_simulator.server import SimulatorServer
 
-BATCHES = [[b'{"a":1}', '{"b":"\u2028"}'.encode()], [], [b'{"c":[1.50]}']]
+BATCHES = ['{"a":1}\n{"b":"\u2028"}\n'.encode(), b"", b'{"c":[1.50]}\n']
 LINES = '{"a":1}\n{"b":"\u2028"}\n{"c":[1.50]}\n'.encode()
 START = END - timedelta(days=4)
 
@@ -28,14 +28,14 @@ def pieces(stream: JsonLines, size: int) -> list[bytes]:
     return list(iter(lambda: stream.read(size), b""))
 
 
-def engagements(server: SimulatorServer) -> Iterator[list[bytes]]:
+def engagements(server: SimulatorServer) -> Iterator[bytes]:
     return EngagementReader(client_for(server), Query(START, START + timedelta(days=1))).batches()
 
 
 @pytest.mark.parametrize(
-    ("batches", "text"), [(BATCHES, LINES), ([], b""), ([[]], b""), ([[b"{}"]], b"{}\n"), ([[b"{}"]] * 3, b"{}\n" * 3)]
+    ("batches", "text"), [(BATCHES, LINES), ([], b""), ([b""], b""), ([b"{}\n"], b"{}\n"), ([b"{}\n"] * 3, b"{}\n" * 3)]
 )
-def test_every_record_is_a_line_that_ends_with_a_line_feed(batches: list[list[bytes]], text: bytes) -> None:
+def test_batches_follow_each_other(batches: list[bytes], text: bytes) -> None:
     stream = JsonLines(iter(batches), gzip=False)
 
     assert stream.read() == text
@@ -65,7 +65,7 @@ def test_no_records_are_an_empty_gzip_file() -> None:
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("size", [1, 7, 4_096, 100_000])
 def test_a_read_gives_exactly_what_was_asked_for_until_the_end(compressed: bool, size: int) -> None:
-    batches = [[b'{"n":%d}' % n for n in range(start, start + 100)] for start in range(0, 3_000, 100)]
+    batches = [b"".join(b'{"n":%d}\n' % n for n in range(start, start + 100)) for start in range(0, 3_000, 100)]
     whole = JsonLines(iter(batches), gzip=compressed).read()
 
     stream = JsonLines(iter(batches), gzip=compressed)
@@ -76,11 +76,11 @@ def test_a_read_gives_exactly_what_was_asked_for_until_the_end(compressed: bool,
 
 @settings(deadline=None, derandomize=True)
 @given(
-    st.lists(st.lists(st.binary(max_size=9).map(lambda line: line.replace(b"\n", b"")), max_size=5), max_size=5),
+    st.lists(st.binary(max_size=30), max_size=5),
     st.lists(st.integers(0, 20), max_size=20),
     st.booleans(),
 )
-def test_any_sizes_give_the_same_bytes(batches: list[list[bytes]], sizes: list[int], compressed: bool) -> None:
+def test_any_sizes_give_the_same_bytes(batches: list[bytes], sizes: list[int], compressed: bool) -> None:
     whole = JsonLines(iter(batches), gzip=compressed).read()
     stream = JsonLines(iter(batches), gzip=compressed)
 
@@ -95,10 +95,8 @@ def test_any_sizes_give_the_same_bytes(batches: list[list[bytes]], sizes: list[i
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_how_records_are_batched_does_not_change_a_byte(compressed: bool) -> None:
-    lines = [line for batch in BATCHES for line in batch]
-
-    one = JsonLines(iter([lines]), gzip=compressed).read()
-    each = JsonLines(iter([[line] for line in lines]), gzip=compressed).read()
+    one = JsonLines(iter([LINES]), gzip=compressed).read()
+    each = JsonLines(iter(LINES.splitlines(keepends=True)), gzip=compressed).read()
 
     assert one == each == JsonLines(iter(BATCHES), gzip=compressed).read()
 
@@ -106,10 +104,10 @@ def test_how_records_are_batched_does_not_change_a_byte(compressed: bool) -> Non
 def test_no_more_is_taken_than_was_asked_for() -> None:
     taken: list[int] = []
 
-    def batches() -> Iterator[list[bytes]]:
+    def batches() -> Iterator[bytes]:
         for number in range(10):
             taken.append(number)
-            yield [b"0123456789"]
+            yield b"0123456789"
 
     stream = JsonLines(batches(), gzip=False)
     nothing = stream.read(0)
@@ -122,8 +120,8 @@ def test_no_more_is_taken_than_was_asked_for() -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_an_error_of_the_reading_comes_out_of_the_read(compressed: bool) -> None:
-    def batches() -> Iterator[list[bytes]]:
-        yield [b"{}"]
+    def batches() -> Iterator[bytes]:
+        yield b"{}\n"
         raise PassingError("Zoom could not answer.")
 
     stream = JsonLines(batches(), gzip=compressed)
@@ -167,7 +165,7 @@ def test_a_buffered_reader_gives_line_by_line() -> None:
 
 
 def test_readinto_fills_a_buffer_and_says_how_much_of_it() -> None:
-    stream, buffer = JsonLines(iter([[b"0123456789"]]), gzip=False), bytearray(8)
+    stream, buffer = JsonLines(iter([b"0123456789\n"]), gzip=False), bytearray(8)
 
     assert (stream.readinto(buffer), bytes(buffer)) == (8, b"01234567")
     assert (stream.readinto(buffer), bytes(buffer[:3])) == (3, b"89\n")
@@ -197,8 +195,8 @@ def test_engagements_leave_as_lines_that_hold_what_zoom_sent(start_simulator: St
 
 @pytest.mark.parametrize("gzip", [False, True])
 def test_what_broke_off_does_not_come_to_an_end(gzip: bool) -> None:
-    def broken() -> Iterator[list[bytes]]:
-        yield [b"1", b"2"]
+    def broken() -> Iterator[bytes]:
+        yield b"1\n2\n"
         raise PassingError("The connection broke.")
 
     lines = JsonLines(broken(), gzip=gzip)

@@ -4,6 +4,9 @@ import math
 import random
 import threading
 import time
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -20,11 +23,14 @@ class Clock(threading.Event):
     def __init__(self) -> None:
         super().__init__()
         self.now = 5_000.0
+        self.waits = 0
 
     def __call__(self) -> float:
         return self.now
 
     def wait(self, timeout: float | None = None) -> bool:
+        self.waits += 1
+        assert self.waits < 100_000, "waits for ever"
         self.now += timeout or 0.0
         return self.is_set()
 
@@ -32,6 +38,13 @@ class Clock(threading.Event):
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+def at_the_ceiling(limit: float, clock: Clock) -> Pacer:
+    """Return a pacer that the server told its limit."""
+    pacer = Pacer(limit, clock)
+    pacer.announced(limit)
+    return pacer
 
 
 def starts(pacer: Pacer, clock: Clock, count: int) -> list[float]:
@@ -50,18 +63,81 @@ def let_through(pacer: Pacer, clock: Clock, count: int) -> None:
         pacer.accepted()
 
 
+def accepted_every(pacer: Pacer, clock: Clock, seconds: float, count: int, remaining: int | None = None) -> None:
+    """Let the server accept so many requests at regular intervals, and say what is left."""
+    for _ in range(count):
+        clock.now += seconds
+        pacer.accepted(remaining)
+
+
 def refused_at(pacer: Pacer, clock: Clock, seconds: float) -> None:
     """Let the server refuse a request after so many seconds, and name no time."""
     clock.now += seconds
     pacer.refused(None)
 
 
-def test_starts_are_spaced_evenly_from_the_first_request_on_at_the_ceiling(clock: Clock) -> None:
-    assert starts(Pacer(10, clock), clock, 5) == pytest.approx([n / 10 for n in range(5)])
+def test_requests_begin_evenly_at_a_quarter_of_the_ceiling(clock: Clock) -> None:
+    assert starts(Pacer(20, clock), clock, 5) == pytest.approx([n / 5 for n in range(5)])
+
+
+def test_starts_are_spaced_evenly_at_the_ceiling_once_the_server_announced_its_limit(clock: Clock) -> None:
+    assert starts(at_the_ceiling(10, clock), clock, 5) == pytest.approx([n / 10 for n in range(5)])
+
+
+@pytest.mark.parametrize("every", [0.05, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize(("seconds", "pace"), [(0, 20.0), (1, 40.0), (2, 80.0), (3, 80.0)])
+def test_the_pace_doubles_each_second_up_to_the_ceiling(clock: Clock, every: float, seconds: int, pace: float) -> None:
+    pacer = Pacer(80, clock)
+
+    accepted_every(pacer, clock, every, round(seconds / every))
+
+    assert pacer.pace == pytest.approx(pace)
+
+
+@pytest.mark.parametrize("idle", [1.0, 5.0, 600.0])
+def test_of_the_time_that_nothing_was_asked_the_pace_gains_one_second(clock: Clock, idle: float) -> None:
+    pacer = Pacer(80, clock)
+
+    clock.now += idle
+    pacer.accepted()
+
+    assert pacer.pace == pytest.approx(40.0)
+
+
+@pytest.mark.parametrize(("limit", "pace"), [(4.0, 4.0), (12.0, 12.0), (20.0, 20.0), (50.0, 20.0)])
+def test_an_announced_limit_is_the_pace_at_once_up_to_the_ceiling(clock: Clock, limit: float, pace: float) -> None:
+    pacer = Pacer(20, clock)
+
+    pacer.announced(limit)
+
+    assert starts(pacer, clock, 3) == pytest.approx([n / pace for n in range(3)])
+
+
+def test_a_refusal_ends_the_doubling(clock: Clock) -> None:
+    pacer = Pacer(80, clock)
+    accepted_every(pacer, clock, 1 / 24, 24)
+    pacer.refused(None)
+    before = pacer.pace
+
+    clock.now += 1.0
+    pacer.accepted()
+
+    assert before == pytest.approx(40 * 0.95 * 0.6)
+    assert before < pacer.pace < before + 0.1
+
+
+def test_a_limit_that_is_announced_after_a_refusal_does_not_raise_the_pace(clock: Clock) -> None:
+    pacer = Pacer(20, clock)
+    pacer.refused(None)
+    before = pacer.pace
+
+    pacer.announced(20)
+
+    assert pacer.pace == before < 2.0
 
 
 def test_a_pause_of_the_caller_is_not_made_up_for_by_a_burst(clock: Clock) -> None:
-    pacer = Pacer(10, clock)
+    pacer = at_the_ceiling(10, clock)
     starts(pacer, clock, 3)
 
     clock.now += 60.0
@@ -70,7 +146,7 @@ def test_a_pause_of_the_caller_is_not_made_up_for_by_a_burst(clock: Clock) -> No
 
 
 def test_a_fraction_of_a_request_per_second_is_a_pace(clock: Clock) -> None:
-    assert starts(Pacer(0.5, clock), clock, 3) == pytest.approx([n / 0.5 for n in range(3)])
+    assert starts(at_the_ceiling(0.5, clock), clock, 3) == pytest.approx([n / 0.5 for n in range(3)])
 
 
 def test_a_refusal_pauses_for_the_time_that_the_server_named(clock: Clock) -> None:
@@ -92,7 +168,7 @@ def test_a_shorter_pause_does_not_cut_a_longer_one_short(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("named", [None, 0.0])
-def test_refusals_in_a_row_that_name_no_time_pause_twice_as_long_each_up_to_a_second(
+def test_refusals_in_a_row_that_name_no_time_pause_twice_as_long_each_up_to_a_third_of_a_second(
     clock: Clock, named: float | None
 ) -> None:
     pacer, pauses = Pacer(UNPACED, clock), []
@@ -100,7 +176,7 @@ def test_refusals_in_a_row_that_name_no_time_pause_twice_as_long_each_up_to_a_se
         pacer.refused(named)
         pauses += starts(pacer, clock, 1)
 
-    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
+    assert pauses == pytest.approx([0.02, 0.04, 0.08, 0.16, 0.3, 0.3])
 
 
 def test_the_pauses_begin_anew_after_the_server_let_a_request_through(clock: Clock) -> None:
@@ -112,7 +188,7 @@ def test_the_pauses_begin_anew_after_the_server_let_a_request_through(clock: Clo
 
     pacer.refused(None)
 
-    assert starts(pacer, clock, 1) == pytest.approx([0.1])
+    assert starts(pacer, clock, 1) == pytest.approx([0.02])
 
 
 def test_a_refusal_that_names_a_time_counts_in_the_row(clock: Clock) -> None:
@@ -122,33 +198,34 @@ def test_a_refusal_that_names_a_time_counts_in_the_row(clock: Clock) -> None:
 
     pacer.refused(None)
 
-    assert starts(pacer, clock, 1) == pytest.approx([0.2])
+    assert starts(pacer, clock, 1) == pytest.approx([0.04])
 
 
-def test_a_thousand_refusals_in_a_row_pause_for_a_second(clock: Clock) -> None:
+def test_a_thousand_refusals_in_a_row_pause_for_a_third_of_a_second(clock: Clock) -> None:
     pacer = Pacer(10, clock)
     for _ in range(1_500):
         pacer.refused(None)
 
-    assert starts(pacer, clock, 1) == pytest.approx([1.0])
+    assert starts(pacer, clock, 1) == pytest.approx([0.3])
 
 
 @pytest.mark.parametrize(
     ("let_through_before", "pace"),
     [
-        pytest.param(19, 20 * 0.97, id="all"),
-        pytest.param(14, 20 * 0.97, id="just above 70 %"),
-        pytest.param(13, 13 * 0.97, id="just below 70 %"),
-        pytest.param(10, 10 * 0.97, id="half"),
-        pytest.param(6, 6 * 0.97, id="little"),
-        pytest.param(5, 20 / 4, id="less than a quarter"),
-        pytest.param(0, 20 / 4, id="nothing"),
+        pytest.param(20, 20 * 0.99, id="all"),
+        pytest.param(19, 20 * 0.99, id="nearly all, 95 %"),
+        pytest.param(16, 20 * 0.95, id="80 %"),
+        pytest.param(15, 15 * 0.95, id="just below 80 %"),
+        pytest.param(10, 10 * 0.95, id="half"),
+        pytest.param(8, 8 * 0.95, id="little"),
+        pytest.param(7, 20 * 0.35, id="about a third"),
+        pytest.param(0, 20 * 0.35, id="nothing"),
     ],
 )
 def test_a_refusal_lowers_the_pace_a_little_or_to_what_the_server_let_through_if_that_is_far_below(
     clock: Clock, let_through_before: int, pace: float
 ) -> None:
-    pacer = Pacer(20, clock)
+    pacer = at_the_ceiling(20, clock)
     for _ in range(let_through_before):
         clock.now += 0.9 / let_through_before
         pacer.accepted()
@@ -156,11 +233,11 @@ def test_a_refusal_lowers_the_pace_a_little_or_to_what_the_server_let_through_if
     pacer.refused(None)
 
     assert pacer.pace == pytest.approx(pace)
-    assert starts(pacer, clock, 3) == pytest.approx([0.1, 0.1 + 1 / pace, 0.1 + 2 / pace])
+    assert starts(pacer, clock, 3) == pytest.approx([0.02, 0.02 + 1 / pace, 0.02 + 2 / pace])
 
 
 def test_only_the_last_second_counts_for_what_the_server_let_through(clock: Clock) -> None:
-    pacer = Pacer(20, clock)
+    pacer = at_the_ceiling(20, clock)
     for _ in range(15):
         pacer.accepted()
     clock.now += 1.5
@@ -169,20 +246,32 @@ def test_only_the_last_second_counts_for_what_the_server_let_through(clock: Cloc
 
     pacer.refused(None)
 
-    assert pacer.pace == pytest.approx(10 * 0.97)
+    assert pacer.pace == pytest.approx(10 * 0.95)
 
 
 def test_echoes_of_a_refusal_do_not_slow_down_further(clock: Clock) -> None:
-    pacer = Pacer(20, clock)
+    pacer = at_the_ceiling(20, clock)
     pacer.refused(None)
     for _ in range(9):
         refused_at(pacer, clock, 0.1)
 
-    assert pacer.pace == pytest.approx(20 / 4)
+    assert pacer.pace == pytest.approx(20 * 0.35)
+
+
+def test_a_refusal_is_an_echo_for_a_second_even_if_something_gets_through(clock: Clock) -> None:
+    pacer = at_the_ceiling(20, clock)
+    pacer.refused(None)
+    clock.now += 0.9
+    pacer.accepted()
+    before = pacer.pace
+
+    pacer.refused(None)
+
+    assert pacer.pace == before
 
 
 def test_an_echo_does_not_make_the_next_refusal_an_echo(clock: Clock) -> None:
-    pacer = Pacer(20, clock)
+    pacer = at_the_ceiling(20, clock)
     pacer.refused(None)
     refused_at(pacer, clock, 0.9)
     pacer.accepted()
@@ -190,17 +279,17 @@ def test_an_echo_does_not_make_the_next_refusal_an_echo(clock: Clock) -> None:
 
     refused_at(pacer, clock, 0.2)
 
-    assert pacer.pace == pytest.approx(before / 4)
+    assert pacer.pace == pytest.approx(before * 0.35)
 
 
 def test_a_refusal_after_a_while_slows_down_further(clock: Clock) -> None:
-    pacer = Pacer(20, clock)
+    pacer = at_the_ceiling(20, clock)
     pacer.refused(None)
     pacer.accepted()
 
     refused_at(pacer, clock, 1.5)
 
-    assert pacer.pace == pytest.approx(20 / 16)
+    assert pacer.pace == pytest.approx(20 * 0.35 * 0.35)
 
 
 @pytest.mark.parametrize("seconds", [10, 30, 300])
@@ -208,19 +297,19 @@ def test_a_refusal_after_a_while_slows_down_further(clock: Clock) -> None:
 def test_while_others_take_the_whole_limit_the_pace_is_lowered_once(
     clock: Clock, seconds: int, retry_after: float | None
 ) -> None:
-    pacer = Pacer(20, clock)
+    pacer = at_the_ceiling(20, clock)
     let_through(pacer, clock, 40)
     end = clock.now + seconds
     while clock.now < end:
         pacer.wait(clock)
         pacer.refused(retry_after)
 
-    assert pacer.pace == pytest.approx(20 * 0.97)
+    assert pacer.pace == pytest.approx(20 * 0.99)
     assert starts(pacer, clock, 1)[0] <= 1.0
 
 
 def test_refusals_again_and_again_leave_a_twentieth_of_the_ceiling(clock: Clock) -> None:
-    pacer = Pacer(20, clock)
+    pacer = at_the_ceiling(20, clock)
     for _ in range(50):
         pacer.refused(None)
         clock.now += 1.5
@@ -235,31 +324,50 @@ def test_refusals_again_and_again_leave_a_twentieth_of_the_ceiling(clock: Clock)
 def test_the_pace_is_won_back_with_the_square_of_the_time_since_the_last_refusal(
     clock: Clock, seconds: int, every: float
 ) -> None:
-    pacer = Pacer(20, clock)
+    pacer = at_the_ceiling(20, clock)
     pacer.refused(None)
 
-    for _ in range(int(seconds / every)):
-        clock.now += every
-        pacer.accepted()
+    accepted_every(pacer, clock, every, int(seconds / every))
 
-    assert pacer.pace == pytest.approx(20 / 4 * math.exp(0.0005 * seconds**2))
+    assert pacer.pace == pytest.approx(20 * 0.35 + 20 * 0.0002 * seconds**2)
 
 
-def test_the_pace_is_won_back_by_a_twentieth_in_10_seconds_and_doubles_in_40(clock: Clock) -> None:
-    pacer = Pacer(20, clock)
+def test_a_fiftieth_of_the_ceiling_is_won_back_in_10_seconds_and_a_third_in_40(clock: Clock) -> None:
+    pacer = at_the_ceiling(20, clock)
     pacer.refused(None)
+    before = pacer.pace
     clock.now += 10.0
     pacer.accepted()
     a_little = pacer.pace
     clock.now += 30.0
     pacer.accepted()
 
-    assert a_little == pytest.approx(20 / 4 * 1.05, rel=0.002)
-    assert pacer.pace >= 20 / 2
+    assert a_little - before == pytest.approx(0.02 * 20)
+    assert pacer.pace - before == pytest.approx(0.32 * 20)
+
+
+def test_who_has_little_gains_as_much_as_who_has_much(clock: Clock) -> None:
+    much, little = at_the_ceiling(20, clock), at_the_ceiling(20, clock)
+    much.refused(None)
+    little.refused(None)
+    for pacer in (much, little):
+        pacer.accepted()
+    clock.now += 1.5
+    little.refused(None)
+    accepted_every(much, clock, 0.0, 20)
+    much.refused(None)
+    before = much.pace, little.pace
+
+    clock.now += 20.0
+    for pacer in (much, little):
+        pacer.accepted()
+
+    assert before[0] > 2 * before[1]
+    assert much.pace - before[0] == pytest.approx(little.pace - before[1]) == pytest.approx(0.08 * 20)
 
 
 def test_a_new_refusal_makes_the_growth_slow_again(clock: Clock) -> None:
-    pacer = Pacer(20, clock)
+    pacer = at_the_ceiling(20, clock)
     pacer.refused(None)
     clock.now += 40.0
     pacer.accepted()
@@ -269,18 +377,203 @@ def test_a_new_refusal_makes_the_growth_slow_again(clock: Clock) -> None:
     clock.now += 10.0
     pacer.accepted()
 
-    assert pacer.pace == pytest.approx(before * math.exp(0.0005 * 10**2))
+    assert pacer.pace == pytest.approx(before + 0.02 * 20)
 
 
 def test_the_pace_climbs_back_to_the_ceiling_and_no_higher(clock: Clock) -> None:
-    pacer = Pacer(20, clock)
+    pacer = at_the_ceiling(20, clock)
     pacer.refused(None)
 
     let_through(pacer, clock, 2_000)
 
     assert pacer.pace == 20
     first, second = starts(pacer, clock, 2)
-    assert second - first == pytest.approx(1 / 20)
+    assert second - first == pytest.approx(1 / 20, rel=0.01)
+
+
+# What the server has left
+
+
+@pytest.mark.parametrize("every", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize(("remaining", "gained"), [(1, 0.1), (3, 0.9), (5, 2.5), (10, 10.0)])
+def test_the_pace_grows_into_what_is_left_with_its_square(
+    clock: Clock, every: float, remaining: int, gained: float
+) -> None:
+    pacer = at_the_ceiling(20, clock)
+    pacer.refused(None)
+
+    accepted_every(pacer, clock, every, round(1 / every), remaining)
+
+    assert pacer.pace == pytest.approx(20 * 0.35 + gained)
+
+
+def test_the_pace_grows_into_what_is_left_up_to_the_ceiling(clock: Clock) -> None:
+    pacer = at_the_ceiling(20, clock)
+    pacer.refused(None)
+
+    accepted_every(pacer, clock, 0.1, 100, remaining=9)
+
+    assert pacer.pace == 20
+
+
+@pytest.mark.parametrize("idle", [1.0, 60.0])
+def test_the_pace_does_not_grow_into_what_is_left_while_nothing_is_asked(clock: Clock, idle: float) -> None:
+    pacer = at_the_ceiling(20, clock)
+    pacer.refused(None)
+
+    clock.now += idle
+    pacer.accepted(5)
+
+    assert pacer.pace == pytest.approx(20 * 0.35 + 2.5)
+
+
+@pytest.mark.parametrize("every", [0.1, 0.5, 1.0])
+def test_a_tenth_of_the_pace_is_yielded_per_second_while_others_leave_nothing(clock: Clock, every: float) -> None:
+    pacer = at_the_ceiling(20, clock)
+    pacer.accepted()
+
+    accepted_every(pacer, clock, every, round(3 / every), remaining=0)
+
+    assert pacer.pace == pytest.approx(20 * (1 - 0.1 * every) ** round(3 / every))
+
+
+@pytest.mark.parametrize("idle", [1.0, 60.0])
+def test_nothing_is_yielded_for_the_time_that_nothing_was_asked(clock: Clock, idle: float) -> None:
+    pacer = at_the_ceiling(20, clock)
+
+    clock.now += idle
+    pacer.accepted(0)
+
+    assert pacer.pace == pytest.approx(20 * 0.9)
+
+
+def test_no_more_is_yielded_than_leaves_a_twentieth_of_the_ceiling(clock: Clock) -> None:
+    pacer = at_the_ceiling(20, clock)
+
+    accepted_every(pacer, clock, 1.0, 100, remaining=0)
+
+    assert pacer.pace == 20 / 20
+
+
+@pytest.mark.parametrize(("in_the_last_second", "yields"), [(20, False), (19, False), (18, True), (10, True)])
+def test_who_takes_nearly_the_whole_limit_alone_yields_nothing(
+    clock: Clock, in_the_last_second: int, yields: bool
+) -> None:
+    pacer = at_the_ceiling(20, clock)
+    accepted_every(pacer, clock, 0.9 / in_the_last_second, in_the_last_second - 1, remaining=1)
+
+    accepted_every(pacer, clock, 0.9 / in_the_last_second, 1, remaining=0)
+
+    assert (pacer.pace < 20) == yields
+
+
+def test_who_takes_nearly_the_whole_limit_alone_gains_as_if_nothing_were_said_of_the_rest(clock: Clock) -> None:
+    pacer = at_the_ceiling(20, clock)
+    accepted_every(pacer, clock, 0.05, 19, remaining=1)
+    pacer.refused(None)
+
+    accepted_every(pacer, clock, 0.05, 100, remaining=0)
+
+    assert pacer.pace == pytest.approx(20 * 0.99 + 20 * 0.0002 * 5**2)
+
+
+# Sharing a limit
+
+
+class Process(Clock):
+    """A process with a pacer, whose clock runs apart: it wakes up a little late, and answers take their time."""
+
+    def __init__(self, ceiling: float, seed: int, latency: float) -> None:
+        super().__init__()
+        self.pacer = Pacer(ceiling, self)
+        self.latency = latency
+        self.answers: deque[tuple[float, partial[None]]] = deque()
+        self.let_through: list[float] = []
+        self.refused = 0
+        self._random = random.Random(seed)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        end = self.now + (timeout + self._random.uniform(0.0, 0.002) if timeout else 0.0)
+        while self.answers and self.answers[0][0] <= end:
+            self.now, answer = self.answers.popleft()
+            answer()
+        self.now = end
+        return False
+
+    def next_start(self) -> float:
+        self.pacer.wait(self)
+        return self.now
+
+
+def share(processes: Sequence[Process], limit: int, seconds: float, *, announces: bool) -> None:
+    """Let processes ask as fast as they can a server that lets so many requests through within any second."""
+    begin, window = processes[0].now, deque[float]()
+    starts = [process.next_start() for process in processes]
+    while (now := min(starts)) < begin + seconds:
+        number = starts.index(now)
+        process = processes[number]
+        while window and window[0] <= now - 1.0:
+            window.popleft()
+        remaining = limit - len(window) - 1 if announces else None
+        if announces:
+            process.answers.append((now + process.latency, partial(process.pacer.announced, limit)))
+        if len(window) < limit:
+            window.append(now)
+            process.let_through.append(now - begin)
+            process.answers.append((now + process.latency, partial(process.pacer.accepted, remaining)))
+        else:
+            process.refused += 1
+            process.answers.append((now + process.latency, partial(process.pacer.refused, None)))
+        starts[number] = process.next_start()
+
+
+def used(process: Process, limit: int, since: float, until: float) -> float:
+    """Return the share of the limit that a process used."""
+    return sum(since <= moment < until for moment in process.let_through) / (until - since) / limit
+
+
+@pytest.mark.parametrize("announces", [True, False])
+@pytest.mark.parametrize("limit", [10, 20])
+@pytest.mark.parametrize("latency", [0.05, 0.15, 0.3])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_processes_that_begin_together_share_a_limit_nearly_equally_and_use_it_up(
+    seed: int, latency: float, limit: int, announces: bool
+) -> None:
+    processes = [Process(20, 10 * seed + number, latency) for number in range(2)]
+
+    share(processes, limit, 120.0, announces=announces)
+
+    shares = [used(process, limit, 20.0, 120.0) for process in processes]
+    requests = sum(len(process.let_through) + process.refused for process in processes)
+    assert min(shares) >= 0.3
+    assert sum(shares) >= 0.85
+    assert sum(process.refused for process in processes) <= (0.02 if announces else 0.04) * requests
+
+
+@pytest.mark.parametrize("limit", [10, 20])
+@pytest.mark.parametrize("latency", [0.05, 0.3])
+def test_a_process_that_has_an_announced_limit_to_itself_uses_it_up_without_refusals(
+    limit: int, latency: float
+) -> None:
+    process = Process(20, 1, latency)
+
+    share([process], limit, 60.0, announces=True)
+
+    assert process.refused == 0
+    assert used(process, limit, 1.0, 60.0) >= 0.95
+
+
+@pytest.mark.parametrize("announces", [True, False])
+def test_what_another_process_leaves_when_it_ends_is_taken(announces: bool) -> None:
+    stays, ends = (Process(20, number, 0.15) for number in range(2))
+    share([stays, ends], 20, 60.0, announces=announces)
+    before = used(stays, 20, 30.0, 60.0)
+    stays.let_through.clear()
+
+    share([stays], 20, 90.0, announces=announces)
+
+    assert before <= 0.7
+    assert used(stays, 20, 10.0 if announces else 60.0, 90.0) >= 0.95
 
 
 def test_a_limit_that_nobody_announced_is_found_with_few_refusals_and_well_used(clock: Clock) -> None:
@@ -311,8 +604,17 @@ def test_an_announced_limit_lowers_the_ceiling_and_never_raises_it(clock: Clock,
     assert pacer.pace == pytest.approx(pace)
 
 
+@pytest.mark.parametrize("limit", [0.0, -3.0, math.nan])
+def test_a_limit_that_is_none_announces_nothing(clock: Clock, limit: float) -> None:
+    pacer = Pacer(20, clock)
+
+    pacer.announced(limit)
+
+    assert pacer.pace == 5.0
+
+
 def test_recovery_ends_at_the_announced_limit(clock: Clock) -> None:
-    pacer = Pacer(10, clock)
+    pacer = at_the_ceiling(10, clock)
     pacer.refused(None)
 
     pacer.announced(4.0)
@@ -323,12 +625,95 @@ def test_recovery_ends_at_the_announced_limit(clock: Clock) -> None:
 
 
 def test_a_pace_below_the_announced_limit_stays_low(clock: Clock) -> None:
-    pacer = Pacer(10, clock)
+    pacer = at_the_ceiling(10, clock)
     pacer.refused(None)
 
     pacer.announced(4.0)
 
-    assert pacer.pace == pytest.approx(10.0 / 4)
+    assert pacer.pace == pytest.approx(10.0 * 0.35)
+
+
+# Turns
+
+
+class Waiting(threading.Event):
+    """An event that tells when somebody waits for it; how long is up to the clock of the pacer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_line = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if timeout:
+            self.in_line.set()
+            time.sleep(0.0005)
+        return self.is_set()
+
+
+@pytest.mark.parametrize(
+    ("ranks", "order"),
+    [
+        pytest.param([5.0, 4.0, 3.0, 2.0, 1.0], [4, 3, 2, 1, 0], id="falling"),
+        pytest.param([1.0, 2.0, 3.0, 4.0, 5.0], [0, 1, 2, 3, 4], id="rising"),
+        pytest.param([3.0, -1.0, 5.0, 0.0, -7.5], [4, 1, 3, 0, 2], id="mixed"),
+        pytest.param([0.0, 0.0, 0.0, 0.0, 0.0], [0, 1, 2, 3, 4], id="equal: as they came"),
+        pytest.param([2.0, 1.0, 2.0, 1.0, 2.0], [1, 3, 0, 2, 4], id="some equal"),
+    ],
+)
+def test_of_the_requests_that_wait_at_the_same_time_the_lowest_rank_starts_first(
+    clock: Clock, ranks: list[float], order: list[int]
+) -> None:
+    pacer, started = at_the_ceiling(10, clock), list[int]()
+    pacer.wait(clock)
+
+    def start(number: int, stop: threading.Event) -> None:
+        pacer.wait(stop, ranks[number])
+        started.append(number)
+
+    for number in range(len(ranks)):
+        stop = Waiting()
+        threading.Thread(target=start, args=(number, stop), daemon=True).start()
+        assert stop.in_line.wait(5.0)
+    for turn in range(len(ranks)):
+        assert len(started) == turn
+        clock.now += 0.15
+        deadline = time.monotonic() + 5.0
+        while len(started) == turn and time.monotonic() < deadline:
+            time.sleep(0.0005)
+
+    assert started == order
+
+
+def test_a_request_that_was_stopped_does_not_hold_up_the_others(clock: Clock) -> None:
+    pacer = Pacer(10, clock)
+    pacer.wait(clock)
+    clock.set()
+    with pytest.raises(Stopped):
+        pacer.wait(clock, -1.0)
+
+    clock.clear()
+
+    assert starts(pacer, clock, 2) == pytest.approx([0.0, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("late", "following"),
+    [
+        pytest.param(0.04, 0.2, id="a little: the turns behind it stay"),
+        pytest.param(0.06, 0.26, id="more: they move"),
+        pytest.param(3.0, 3.2, id="much: they move"),
+    ],
+)
+def test_a_turn_that_is_taken_late_moves_those_behind_it_only_if_it_is_much_too_late(
+    clock: Clock, late: float, following: float
+) -> None:
+    pacer = at_the_ceiling(10, clock)
+    begin = clock.now
+    pacer.wait(clock)
+    clock.now += 0.1 + late
+
+    assert starts(pacer, clock, 1) == [0.0]
+    assert begin + following == pytest.approx(clock.now + starts(pacer, clock, 1)[0])
 
 
 def test_a_stop_ends_the_wait(clock: Clock) -> None:
@@ -348,8 +733,9 @@ def test_a_stop_wakes_a_thread_that_waits_for_its_turn() -> None:
         pacer.wait(stop)
 
 
-def test_a_refusal_holds_back_threads_that_have_their_turn_already() -> None:
+def test_a_refusal_holds_back_threads_that_wait_already() -> None:
     pacer, stop = Pacer(10), threading.Event()
+    pacer.announced(10)
     pacer.wait(stop)
     started: list[float] = []
 
@@ -371,6 +757,7 @@ def test_a_refusal_holds_back_threads_that_have_their_turn_already() -> None:
 
 def test_threads_share_one_pace() -> None:
     pacer, stop = Pacer(100), threading.Event()
+    pacer.announced(100)
     begin = time.monotonic()
     threads = [threading.Thread(target=lambda: [pacer.wait(stop) for _ in range(5)]) for _ in range(6)]
     for thread in threads:
@@ -388,10 +775,20 @@ def test_turns_that_begin_late_do_not_crowd_into_one_second() -> None:
         """Wakes up late, as threads do that wait for each other."""
 
         def wait(self, timeout: float | None = None) -> bool:
-            return super().wait((timeout or 0.0) + lateness.choice((0.0, 0.001, 0.03)))
+            return super().wait(timeout + lateness.choice((0.0, 0.001, 0.03)) if timeout else timeout)
 
     clock = LateClock()
-    moments = starts(Pacer(20, clock), clock, 400)
+    moments = starts(at_the_ceiling(20, clock), clock, 400)
 
     assert all(later - earlier > 1.0 for earlier, later in zip(moments, moments[20:], strict=False))
-    assert moments[-1] < 1.1 * 400 / 20
+    assert moments[-1] < 1.04 * 400 / 20
+
+
+@pytest.mark.parametrize("limit", [10, 20])
+def test_a_process_that_comes_later_gets_a_part_of_a_limit_that_is_announced(limit: int) -> None:
+    early, late = Process(20, 1, 0.15), Process(20, 2, 0.15)
+    late.now += 10.0
+
+    share([early, late], limit, 240.0, announces=True)
+
+    assert used(late, limit, 120.0, 240.0) >= 0.2

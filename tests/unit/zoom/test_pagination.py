@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_zcc.zoom.errors import IncompleteAnswer, PageTokenExpired, PassingError, PermanentError
 from airflow_provider_zcc.zoom.page import Page, parse_page
-from airflow_provider_zcc.zoom.pagination import Pagination
+from airflow_provider_zcc.zoom.pagination import Kept, Pagination
 from airflow_provider_zcc.zoom.window import Window
 
 WINDOW = Window(datetime(2026, 11, 5, tzinfo=UTC), datetime(2026, 11, 6, tzinfo=UTC))
@@ -47,8 +47,12 @@ def read(pages: Pages, *, fail_if_incomplete: bool = True) -> tuple[str, int]:
     """Return the names of the records kept, and how many duplicates there were."""
     pagination = Pagination(pages, WINDOW, fail_if_incomplete=fail_if_incomplete)
     batches = pagination.batches(pages(None))
-    names = "".join(json.loads(kept.line)["engagement_id"] for batch in batches for kept in batch)
+    names = "".join(names_of(kept) for batch in batches for kept in batch)
     return names, pagination.duplicates
+
+
+def names_of(kept: Kept) -> str:
+    return "".join(json.loads(line)["engagement_id"] for line in kept.lines.splitlines())
 
 
 DIED = PageTokenExpired("Zoom's page token ended.")
@@ -319,17 +323,20 @@ def test_each_page_is_handed_out_before_the_next_is_asked_for() -> None:
 
     first = next(batches)
 
-    assert [json.loads(kept.line)["engagement_id"] for kept in first] == ["a", "b"]
+    assert [names_of(kept) for kept in first] == ["ab"]
     assert pages.asked == [None]
 
 
 def test_a_record_that_another_window_may_deliver_is_marked() -> None:
     records = [
         {"engagement_id": "sure", "start_time": "2026-11-05T00:00:00Z"},
+        {"engagement_id": "sure as well", "start_time": "2026-11-05T00:00:01Z"},
         {"engagement_id": "early", "start_time": "2026-11-04T23:59:59Z"},
         {"engagement_id": "unknown"},
+        {"engagement_id": "sure again", "start_time": "2026-11-05T00:00:02Z"},
     ]
     pages = Pages(parse_page(json.dumps({"engagements": records}).encode()))
     batch = next(Pagination(pages, WINDOW, fail_if_incomplete=True).batches(pages(None)))
 
-    assert [kept.unsure and kept.unsure.identity for kept in batch] == [None, "early", "unknown"]
+    assert [kept.unsure and kept.unsure.identity for kept in batch] == [None, "early", "unknown", None]
+    assert [kept.count for kept in batch] == [2, 1, 1, 1]
