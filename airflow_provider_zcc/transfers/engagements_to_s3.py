@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from airflow_provider_zcc.filters import FILTER_TEMPLATE_FIELDS, rendered_filters
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.interval import resolve_interval
+from airflow_provider_zcc.transfers.upload import upload
 from airflow_provider_zcc.zoom.errors import InvalidQuery, RateLimitedUntil
 from airflow_provider_zcc.zoom.jsonl import JsonLines
 
@@ -199,15 +199,8 @@ class EngagementsToS3Operator(BaseOperator):
         uri = f"s3://{bucket}/{key}"
         self.log.info("Reading the engagements from %s to %s into %s.", interval.start, interval.end, uri)
         lines = self._open(reader, hook, gzip=self._compresses(key))
-        # The upload waits for its source even when it is interrupted, so the source has to end from outside.
-        with ThreadPoolExecutor(1, thread_name_prefix="zcc-upload") as executor:
-            upload = executor.submit(
-                s3_hook.load_file_obj, lines, key, bucket, self.replace, self.encrypt, self.acl_policy
-            )
-            try:
-                upload.result()
-            finally:
-                reader.stop()
+        options = {"replace": self.replace, "encrypt": self.encrypt, "acl_policy": self.acl_policy}
+        upload(lines, s3_hook, bucket, key, stop=reader.stop, **options)
         summary = {
             "start": interval.start.isoformat(),
             "end": interval.end.isoformat(),
@@ -271,9 +264,9 @@ class EngagementsToS3Operator(BaseOperator):
                 "No engagement began in the interval, and on_empty is 'fail': nothing written. "
                 "Check interval and filters, or choose on_empty='write' or 'skip'."
             )
-        return JsonLines(chain([first or []], batches), gzip=gzip)
+        return JsonLines(chain([first or b""], batches), gzip=gzip)
 
-    def _log_progress(self, reader: EngagementReader, hook: ZoomContactCenterHook) -> Iterator[list[bytes]]:
+    def _log_progress(self, reader: EngagementReader, hook: ZoomContactCenterHook) -> Iterator[bytes]:
         started = logged = time.monotonic()
         for batch in reader.batches():
             yield batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import requests
-from urllib3.exceptions import LocationValueError
+from urllib3.exceptions import HTTPError, LocationValueError
 
 from airflow_provider_zcc.zoom.errors import InvalidSettings, PassingError, PermanentError, RateLimited
 
@@ -20,6 +21,8 @@ _LONGEST_QUOTE = 300
 _TLS_FOR_GOOD = ("CERTIFICATE_VERIFY_FAILED", "CertificateError", "WRONG_VERSION_NUMBER")
 #: Bytes of a body read at once. In the small pieces that requests reads by default, threads wait for each other.
 _CHUNK = 1 << 20
+#: Seconds and bytes that an answer may take. A page of 100 records takes about a hundred thousand bytes.
+_LONGEST_ANSWER, _LARGEST_BODY = 120.0, 1 << 28
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,12 @@ def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> 
     # The errors of requests quote the URL, and with it a consumer's number: they are not chained.
     try:
         with request(url, allow_redirects=False, stream=True, **kwargs) as response:
-            body = b"".join(response.iter_content(_CHUNK))
+            body = _body(response, url, max(_LONGEST_ANSWER, kwargs.get("timeout") or 0.0))
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError, UnicodeError):
         raise InvalidSettings(f"{_host(url)} is not a host that can be asked. Check the connection.") from None
     except requests.exceptions.TooManyRedirects as error:
         raise _redirected(url, getattr(error.response, "status_code", "3xx")) from None
-    except requests.exceptions.RequestException as error:
+    except (requests.exceptions.RequestException, HTTPError) as error:
         if any(word in str(error) for word in _TLS_FOR_GOOD):
             raise PermanentError(
                 f"The TLS certificate of {_host(url)} could not be verified. "
@@ -76,6 +79,17 @@ def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> 
         raise _redirected(url, response.status_code)
     signature = response.request.headers.get("Authorization", "")
     return Reply(response.status_code, response.headers, body, str(signature))
+
+
+def _body(response: requests.Response, url: str, seconds: float) -> bytes:
+    """Read the body. The time-out of each read does not bound the whole: a server may trickle, or never end."""
+    deadline, pieces, size = time.monotonic() + seconds, [], 0
+    while piece := response.raw.read1(_CHUNK, decode_content=True):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _LARGEST_BODY or time.monotonic() > deadline:
+            raise PassingError(f"The answer of {_host(url)} did not end: {size} bytes until now.")
+    return b"".join(pieces)
 
 
 def _redirected(url: str, status: object) -> PermanentError:

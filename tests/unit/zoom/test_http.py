@@ -176,7 +176,7 @@ def test_a_redirect_is_refused_and_not_followed(start_simulator: StartSimulator,
     ("kind", "name"),
     [
         ("reset", "ConnectionError"),
-        ("cut", "ChunkedEncodingError"),
+        ("cut", "ProtocolError"),
         ("delay", "ReadTimeout"),
     ],
 )

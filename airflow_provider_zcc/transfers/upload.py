@@ -1,0 +1,64 @@
+"""A stream -> one object in S3, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from airflow_provider_zcc.zoom.jsonl import JsonLines
+
+#: The operations whose refusal ends an upload.
+_OPERATIONS = ("PutObject", "CreateMultipartUpload", "UploadPart")
+
+
+def upload(
+    lines: JsonLines, s3_hook: S3Hook, bucket: str, key: str, *, stop: Callable[[], None], **options: Any
+) -> None:
+    """Write an object, and stop the reading as soon as S3 refuses a part of it, or this is interrupted.
+
+    :param lines: what to write.
+    :param s3_hook: where to.
+    :param bucket: name of the bucket.
+    :param key: key of the object.
+    :param stop: ends the reading behind ``lines``.
+    :param options: of ``S3Hook.load_file_obj``.
+    :raises AirflowException: if S3 refuses, with its words.
+    """
+    refusals: list[str] = []
+
+    def note_answer(http_response: Any, parsed: dict[str, Any], **_: Any) -> None:
+        if http_response.status_code >= 300:
+            error = parsed.get("Error", {})
+            note_refusal(f"{error.get('Code', http_response.status_code)}: {error.get('Message', '')}")
+
+    def note_refusal(exception: object, **_: Any) -> None:
+        refusals.append(str(exception))
+        stop()
+
+    # Left to itself, the transfer reads on to the end before it says what S3 answered to the first part.
+    events = s3_hook.get_conn().meta.events
+    for operation in _OPERATIONS:
+        events.register(f"after-call.s3.{operation}", note_answer)
+        events.register(f"after-call-error.s3.{operation}", note_refusal)
+    # The upload waits for its source even when it is interrupted, so the source has to end from outside.
+    with ThreadPoolExecutor(1, thread_name_prefix="zcc-upload") as executor:
+        transfer = executor.submit(s3_hook.load_file_obj, lines, key, bucket, **options)
+        try:
+            transfer.result()
+        except Exception as error:
+            if not refusals and not isinstance(error, ClientError | BotoCoreError | Boto3Error):
+                raise
+            raise AirflowException(
+                f"S3 refused the upload of s3://{bucket}/{key}: {refusals[0] if refusals else error}. Nothing was "
+                "written. Check the bucket, and what the role of aws_conn_id may do there."
+            ) from error
+        finally:
+            stop()
