@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.airflow_process import EXAMPLE_DAGS, AirflowProcess
-from tests.integration.conftest import exact, lines_of
+from tests.integration.conftest import BUCKET, exact, lines_of
 from tests.s3_server import S3Server
 from tests.zoom_simulator.server import SimulatorServer
 
@@ -44,6 +44,19 @@ class TestInAirflow:
         assert summary["start"] == "2026-11-04T11:00:00+00:00"
         assert run["xcoms"]["engagements_to_s3.return_value"].startswith("s3://lake/zoom/engagements/date=2026-11-04/")
 
+    def test_the_trailing_week_replaces_what_each_day_was_before(
+        self, airflow_with_examples: AirflowProcess, zoom: SimulatorServer, s3: S3Server
+    ) -> None:
+        end = datetime(2026, 11, 8, tzinfo=UTC)
+        days = [end - timedelta(days=number) for number in range(7, 0, -1)]
+        key = "zoom/engagements/date={:%Y-%m-%d}/engagements.jsonl.gz"
+        for day in days:
+            s3.client.put_object(Bucket=BUCKET, Key=key.format(day), Body=b"as it was before an agent edited a note")
+        [run] = airflow_with_examples.run_dags(f"zcc_trailing_week@{end.isoformat()}").values()
+        assert run["state"] == "success"
+        for day in days:
+            assert exact(lines_of(s3, key.format(day))) == exact(zoom.simulator.truth(day, day + timedelta(days=1)))
+
 
 def test_they_parse_without_connections() -> None:
     with AirflowProcess(EXAMPLE_DAGS, {}) as airflow:
@@ -52,6 +65,7 @@ def test_they_parse_without_connections() -> None:
         listed = airflow.call("airflow", "dags", "list")
     assert "zcc_daily" in listed
     assert "zcc_hourly" in listed
+    assert "zcc_trailing_week" in listed
 
 
 def test_airflow_discovers_the_provider() -> None:

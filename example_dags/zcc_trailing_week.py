@@ -1,0 +1,50 @@
+"""
+The last seven days of Zoom Contact Center engagements once more, every night, one mapped task a day.
+
+Agents edit notes and dispositions after an engagement ended, and an engagement that lasted long is listed late. Each
+day's object is replaced by what Zoom says of that day now. The keys are those of `zcc_daily`, so this Dag may take its
+place.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG, task
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
+
+DAYS = 7
+
+with DAG(
+    dag_id="zcc_trailing_week",
+    schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    tags=["zoom"],
+) as dag:
+
+    @task
+    def days(data_interval_end: datetime | None = None) -> list[dict[str, str]]:
+        """List the days before the end of the run's interval, and where each goes."""
+        if data_interval_end is None:
+            raise ValueError("This run has no data interval. Trigger the Dag with a logical date.")
+        ends = [data_interval_end - timedelta(days=number) for number in range(DAYS)]
+        return [
+            {
+                "start": (end - timedelta(days=1)).isoformat(),
+                "end": end.isoformat(),
+                "s3_key": f"zoom/engagements/date={end - timedelta(days=1):%Y-%m-%d}/engagements.jsonl.gz",
+            }
+            for end in reversed(ends)
+        ]
+
+    EngagementsToS3Operator.partial(
+        task_id="engagements_to_s3",
+        s3_bucket="{{ var.value.get('zcc_bucket', 'my-lake') }}",
+        # The tasks share the account's rate limit: two at a time use it as well as seven.
+        max_active_tis_per_dagrun=2,
+        retries=3,
+    ).expand_kwargs(days())
