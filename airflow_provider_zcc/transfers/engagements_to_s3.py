@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two lines on progress.
 _PROGRESS_INTERVAL = 5.0
+#: A daily limit ends within a day. Whatever time Zoom names, the task asks again then.
+_LONGEST_DEFERRAL = timedelta(days=1)
 _CHOICES = {
     "compression": ("infer", "gzip", "none"),
     "on_empty": ("write", "skip", "fail"),
@@ -232,11 +234,22 @@ class EngagementsToS3Operator(BaseOperator):
         if not bucket or not key:
             raise InvalidQuery("The bucket or the key is empty. Give s3_bucket and s3_key, or s3_key as an s3:// URL.")
         self._require_bucket(s3_hook, bucket)
-        if not self.replace and s3_hook.check_for_key(key, bucket):
+        if not self.replace:
+            self._require_absence(s3_hook, bucket, key)
+        return bucket, key
+
+    def _require_absence(self, s3_hook: S3Hook, bucket: str, key: str) -> None:
+        try:
+            exists = s3_hook.check_for_key(key, bucket)
+        except ClientError as error:
+            raise AirflowException(
+                f"S3 could not tell whether s3://{bucket}/{key} exists: {error}. replace=False needs s3:GetObject and "
+                "s3:ListBucket for the role of aws_conn_id."
+            ) from error
+        if exists:
             raise InvalidQuery(
                 f"s3://{bucket}/{key} exists and replace is False. Delete the object, or allow it to be replaced."
             )
-        return bucket, key
 
     def _require_bucket(self, s3_hook: S3Hook, bucket: str) -> None:
         try:
@@ -283,7 +296,8 @@ class EngagementsToS3Operator(BaseOperator):
 
     def _defer_until(self, moment: datetime) -> None:
         self.log.warning("Zoom's rate limit is used up. Waiting without a worker slot until %s.", moment)
-        self.defer(trigger=TimeDeltaTrigger(moment - datetime.now(UTC)), method_name="resume")
+        wait = min(moment - datetime.now(UTC), _LONGEST_DEFERRAL)
+        self.defer(trigger=TimeDeltaTrigger(wait), method_name="resume")
 
 
 def _progress(counts: Counts, requests: int, seconds: float) -> str:

@@ -28,7 +28,15 @@ from airflow_provider_zcc.zoom.errors import (
     Stopped,
     TokenRefused,
 )
-from airflow_provider_zcc.zoom.http import Reply, error_body, quote, rate_limited, send, user_agent
+from airflow_provider_zcc.zoom.http import (
+    Reply,
+    error_body,
+    no_proxies_in_the_clear,
+    quote,
+    rate_limited,
+    send,
+    user_agent,
+)
 from airflow_provider_zcc.zoom.oauth import BearerAuth, TokenSource, shared_token_source
 from airflow_provider_zcc.zoom.pacing import Pacer
 from airflow_provider_zcc.zoom.settings import Settings
@@ -103,7 +111,9 @@ class ZoomClient:
         self.session.max_redirects = 0
         self.session.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
         # Proxies and certificates from the environment are looked up once, rather than for each request.
-        environment = self.session.merge_environment_settings(settings.api_url, {}, None, None, None)
+        environment = self.session.merge_environment_settings(
+            settings.api_url, no_proxies_in_the_clear(settings.api_url) or {}, None, None, None
+        )
         self.session.proxies, self.session.verify = environment["proxies"], environment["verify"]
         self.session.trust_env = False
         self.session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=connections))

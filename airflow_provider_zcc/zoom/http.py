@@ -49,6 +49,15 @@ def user_agent() -> str:
         return "airflow-provider-zcc"
 
 
+def no_proxies_in_the_clear(url: str) -> dict[str, Any] | None:
+    """Keep the environment's proxies away from a URL without encryption, which leads to loopback.
+
+    :param url: where a request goes.
+    :return: the argument ``proxies`` of requests.
+    """
+    return {"http": None, "all": None} if url.startswith("http:") else None
+
+
 def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> Reply:
     """Send one request and refuse whatever is not an answer of the server that was asked.
 
@@ -74,6 +83,11 @@ def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> 
             ) from None
         raise PassingError(
             f"The connection to {_host(url)} broke ({type(error).__name__}). Check the network if this goes on."
+        ) from None
+    except OSError as error:
+        raise PermanentError(
+            f"{_host(url)} could not be asked: {error}. Check the certificate bundle that REQUESTS_CA_BUNDLE or "
+            "CURL_CA_BUNDLE names on this worker."
         ) from None
     if response.is_redirect or response.is_permanent_redirect:
         raise _redirected(url, response.status_code)

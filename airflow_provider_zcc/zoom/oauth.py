@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -12,7 +13,15 @@ import requests
 from requests.auth import AuthBase
 
 from airflow_provider_zcc.zoom.errors import PassingError, PermanentError
-from airflow_provider_zcc.zoom.http import Reply, error_body, quote, rate_limited, send, user_agent
+from airflow_provider_zcc.zoom.http import (
+    Reply,
+    error_body,
+    no_proxies_in_the_clear,
+    quote,
+    rate_limited,
+    send,
+    user_agent,
+)
 from airflow_provider_zcc.zoom.settings import Credentials
 
 #: Seconds before its end at which a token is no longer handed out.
@@ -66,6 +75,7 @@ class TokenSource:
             auth=(credentials.client_id.encode(), credentials.client_secret.encode()),
             headers={"User-Agent": user_agent(), "Accept": "application/json"},
             timeout=timeout,
+            proxies=no_proxies_in_the_clear(credentials.token_url),
         )
         body = error_body(reply)
         if reply.status != 200:
@@ -82,8 +92,10 @@ class TokenSource:
     def _error(self, reply: Reply, body: dict[str, object]) -> Exception:
         credentials = self._credentials
         reason = body.get("reason") or body.get("message") or body.get("error_description") or ""
-        words = quote(reason, hidden=(credentials.client_secret,))
-        code = quote(body.get("error") or body.get("code") or "", hidden=(credentials.client_secret,))
+        both = f"{credentials.client_id}:{credentials.client_secret}".encode()
+        hidden = (credentials.client_secret, b64encode(both).decode())
+        words = quote(reason, hidden)
+        code = quote(body.get("error") or body.get("code") or "", hidden)
         status = reply.status
         if status == 429:
             return rate_limited(reply, words)

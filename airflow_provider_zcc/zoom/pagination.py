@@ -91,11 +91,15 @@ class Pagination:
     def _reading(self) -> Iterator[list[Kept]]:
         """Follow the page tokens from the first page to the last, or to where a token dies."""
         self._died = False
+        self._total: int | None = None
         delivered: set[str | bytes] = set()
         tokens: set[str] = set()
         futile = 0
         while True:
             before = len(delivered)
+            if self._page.total_records is not None:
+                # A page that takes back what the one before has said does not make the rest of it forgotten.
+                self._total = max(self._total or 0, self._page.total_records)
             yield self._new_records(delivered)
             futile = 0 if len(delivered) > before else futile + 1
             token = self._page.next_page_token
@@ -133,9 +137,8 @@ class Pagination:
     def _problem(self) -> str | None:
         if self._died:
             return f"Zoom's page token for {self._span} ended early."
-        total = self._page.total_records
-        if total is not None and len(self._seen) < total:
-            return f"Zoom reports {total} engagements from {self._span} and delivered {len(self._seen)}."
+        if self._total is not None and len(self._seen) < self._total:
+            return f"Zoom reports {self._total} engagements from {self._span} and delivered {len(self._seen)}."
         if self._range_was_cut():
             return f"Zoom answered for a part of {self._span} only."
         return None

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from airflow_provider_zcc.zoom.client import ZoomClient
-from airflow_provider_zcc.zoom.errors import Stopped
+from airflow_provider_zcc.zoom.errors import IncompleteAnswer, Stopped
 from airflow_provider_zcc.zoom.page import Page, Record, parse_page
 from airflow_provider_zcc.zoom.pagination import Kept, Pagination
 from airflow_provider_zcc.zoom.query import PATH, Query
@@ -99,6 +99,7 @@ class EngagementReader:
         # How much there is in windows that were not asked for yet is not known: enough.
         self._sections = [*(_Section(window, behind=math.inf) for window in first), _Section(last)]
         self._uncounted = len(self._sections)
+        self._reported = 0
         self._without_total = False
         self._streams = min(max_concurrency, math.ceil(client.requests_per_second * _USUAL_LATENCY))
         self._largest = max(min(_LARGE, _AT_ONCE / self._streams), _SMALL)
@@ -122,6 +123,7 @@ class EngagementReader:
                 self.counts.records += sum(kept.count for kept in new)
                 if new:
                     yield b"".join(kept.lines for kept in new)
+            self._check_parts()
         finally:
             self.stop()
         if self.counts.outside_interval:
@@ -162,6 +164,15 @@ class EngagementReader:
                     self._changed.notify_all()
                 else:
                     self._changed.wait()
+
+    def _check_parts(self) -> None:
+        """Hold what the parts of the windows were said to hold against what the whole windows were."""
+        if self.counts.expected >= self._reported:
+            return
+        problem = f"Zoom reports {self._reported} engagements, and {self.counts.expected} when asked for parts."
+        if self._fail_if_incomplete:
+            raise IncompleteAnswer(f"{problem} Try again later, or accept it with on_incomplete='warn'.")
+        log.warning("%s Going on without the rest.", problem)
 
     def _is_first_copy(self, record: Record) -> bool:
         # Should Zoom list what goes on, rather than what begins, in a window, one after the other delivers it.
@@ -211,6 +222,9 @@ class EngagementReader:
     def _read(self, section: _Section) -> None:
         ask = partial(self._ask, section.window)
         page = ask(None)
+        if section.parent == math.inf:
+            with self._changed:
+                self._reported += page.total_records or 0
         # Without a page token there is nothing more to come, whatever the total says.
         if self._cut(section, page.total_records or 0 if page.next_page_token else 0):
             return

@@ -75,7 +75,11 @@ DIED = PageTokenExpired("Zoom's page token ended.")
         pytest.param([page("abc", total="3")], [None], "abc", 0, id="total as text"),
         pytest.param([page("abc", total=None)], [None], "abc", 0, id="total unknown"),
         pytest.param(
-            [page("ab", "1", total=9), page("cd", total=4)], [None, "1"], "abcd", 0, id="the last total counts"
+            [page("ab", "1", total=9), page("cd", total=4), page("abcd", total=4)],
+            [None, "1", None],
+            "abcd",
+            0,
+            id="a total that is taken back",
         ),
     ],
 )

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain, pairwise
@@ -492,6 +493,20 @@ def test_records_that_stay_missing_in_windows_that_were_cut_fail_or_warn_as_aske
     assert len(given_up) == len(read_twice) > 1
     identities = [json.loads(line)["engagement_id"] for line in truth(simulator)]
     assert sorted(json.loads(line)["engagement_id"] for line in accepted) == sorted(identities)
+
+
+@pytest.mark.parametrize("fail_if_incomplete", [True, False])
+def test_a_part_that_is_said_to_be_empty_is_missed(
+    start_simulator: StartSimulator, caplog: pytest.LogCaptureFixture, fail_if_incomplete: bool
+) -> None:
+    server = start_simulator(BUSY, order="ascending")
+    nothing = {"next_page_token": "", "total_records": 0, "engagements": []}
+    server.simulator.faults = [Fault("page", on="first", after=4, times=1, details=nothing)]
+
+    with nullcontext() if not fail_if_incomplete else pytest.raises(IncompleteAnswer, match="when asked for parts"):
+        read(server, END - 10 * DAY, END, fail_if_incomplete=fail_if_incomplete)
+
+    assert ("when asked for parts. Going on" in caplog.text) is not fail_if_incomplete
 
 
 def test_a_total_that_never_changes_does_not_cut_a_window_of_one_page(start_simulator: StartSimulator) -> None:
