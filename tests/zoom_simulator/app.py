@@ -9,6 +9,8 @@ import hmac
 import json
 import re
 import secrets
+import socket
+import struct
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -161,6 +163,9 @@ class ZoomSimulator:
             return
         answer = _befallen(self._answer(request, places, fault), fault)
         self._count(places, answer.status)
+        if fault and fault.kind == "hold":
+            while not await asyncio.to_thread(fault.details["until"]):
+                await asyncio.sleep(0.005)
         pause = fault.details["seconds"] if fault and fault.kind == "delay" else 0.0
         pause += self.config.latency if "api" in places else 0.0
         if pause:
@@ -175,11 +180,13 @@ class ZoomSimulator:
                 "headers": [(name.encode(), value.encode()) for name, value in headers],
             }
         )
-        if fault and fault.kind == "cut":
-            await send({"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True})
-            send.__self__.transport.close()
-            return
-        await send({"type": "http.response.body", "body": answer.body})
+        half = 0
+        if fault and fault.kind in ("cut", "torn", "stall"):
+            half = len(answer.body) // 2
+            await send({"type": "http.response.body", "body": answer.body[:half], "more_body": True})
+            if await _breaks_off(fault, send.__self__.transport):
+                return
+        await send({"type": "http.response.body", "body": answer.body[half:]})
 
     def _count(self, places: set[str], status: int) -> None:
         self.stats.api_requests += "api" in places
@@ -279,6 +286,9 @@ class ZoomSimulator:
         if self.config.refusal:
             return Answer.json(*self.config.refusal, headers)
         query = Listing(pairs)
+        if fault and fault.kind == "arrival":
+            self.engagements.starts.extend(fault.details["starts"])
+            self._numbers.cache_clear()
         offset = 0
         signature = _signature([pair for pair in pairs if pair[0] != "next_page_token"])
         if query.page_token is not None:
@@ -287,7 +297,7 @@ class ZoomSimulator:
                 offset -= query.page_size
         numbers = self._numbers(query.first, query.last, query.wanted, self.config.order)
         page = numbers[offset : offset + query.page_size]
-        following = offset + query.page_size
+        following = 0 if fault and fault.kind == "loop" else offset + query.page_size
         style = TimeStyle(query.clock, query.with_offset and self.config.offset_times)
         records = [self.engagements.render(number, style) for number in page]
         if fault and fault.kind == "doubled":
@@ -451,9 +461,29 @@ def _befallen(answer: Answer, fault: Fault | None) -> Answer:
         )
         return Answer(fault.details["status"], body, tuple(fault.details.get("headers", {}).items()))
     if fault and fault.kind == "page" and answer.status == 200:
-        page = json.loads(answer.body) | fault.details
-        return Answer.json(200, {key: value for key, value in page.items() if value != "<absent>"})
+        # Unless they are what is replaced, the records keep their bytes.
+        head, found, records = answer.body.partition(b', "engagements": ')
+        if "engagements" in fault.details or not found:
+            head, found, records = answer.body[:-1], b"", b"}"
+        page = json.loads(head + b"}") | fault.details
+        kept = json.dumps({key: value for key, value in page.items() if value != "<absent>"}).encode()
+        return Answer(200, kept[:-1] + found + records)
     return answer
+
+
+async def _breaks_off(fault: Fault, transport: Any) -> bool:
+    """Do what the fault says in the middle of a body, and tell whether the rest is not to come."""
+    if fault.kind == "stall":
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(fault.details["seconds"])
+        return False
+    if fault.kind == "torn":
+        # Without lingering, the socket says that it was reset, rather than that it ended.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    else:
+        transport.close()
+    return True
 
 
 def _page_token(offset: int, signature: str) -> str:

@@ -11,10 +11,15 @@ KINDS = (
     "answer",  # another status, headers and body instead of the answer
     "page",  # the answer's JSON with some of its keys replaced or, for the value "<absent>", missing
     "cut",  # the body ends in the middle
+    "torn",  # the connection is reset in the middle of the body
+    "stall",  # nothing comes for `seconds` in the middle of the body
     "reset",  # the connection closes without an answer
     "delay",  # the answer comes `seconds` later
+    "hold",  # the answer comes as soon as `until` says so
     "again",  # the page before once more, with a new page token
+    "loop",  # the page token leads back to the first page
     "doubled",  # every record twice
+    "arrival",  # before the answer, engagements that begin at the epoch seconds `starts` are added at the end
 )
 
 
@@ -27,7 +32,7 @@ class Fault:
         page token, ``token`` for the token endpoint.
     :param after: so many such requests are spared first.
     :param times: so many are befallen then; negative for ever.
-    :param details: what the kind needs: status, headers, body; keys; seconds.
+    :param details: what the kind needs: status, headers, body; keys; seconds; until; starts.
     """
 
     kind: str
