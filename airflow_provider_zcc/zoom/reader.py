@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 #: towards the end few enough that all threads stay busy.
 _LARGE, _SMALL = 3_000, 500
 #: Records of all windows that are read at the same time. The more there are, the more wait for the first of them.
-_AT_ONCE = 10_000
+_AT_ONCE = 16_000
 #: How far above its size a window may turn out to be and still be read as it is.
 _TOLERANCE = 1.7
 #: Seconds that an answer may take if as many windows as the pace needs at the same time are to be left to the end.
@@ -108,6 +108,7 @@ class EngagementReader:
         self._waiting_bytes = 0
         self._changed = threading.Condition()
         self._stop = threading.Event()
+        self._farewell = math.inf
         self._first_error: BaseException | None = None
         self._threads: list[threading.Thread] = []
 
@@ -138,10 +139,10 @@ class EngagementReader:
         with self._changed:
             self._changed.notify_all()
             threads = list(self._threads)
-        deadline = time.monotonic() + _FAREWELL
+        self._farewell = min(self._farewell, time.monotonic() + _FAREWELL)
         for thread in threads:
             if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
+                thread.join(max(0.0, self._farewell - time.monotonic()))
 
     def _next_batch(self) -> list[Kept] | None:
         with self._changed:

@@ -202,8 +202,8 @@ def test_a_dense_second_is_never_cut_and_its_pages_are_asked_for_once(
 @pytest.mark.parametrize(
     ("requests_per_second", "max_concurrency", "parts_first_and_smallest"),
     [
-        (1_000.0, 8, (25, 5_000, 2_000)),
-        (20.0, 8, (15, 10_000, 2_000)),
+        (1_000.0, 8, (22, 8_000, 2_000)),
+        (20.0, 8, (14, 12_000, 2_000)),
         (20.0, 2, (10, 12_000, 2_000)),
         (4.0, 8, (8, 12_000, 12_000)),
     ],
