@@ -371,7 +371,7 @@ class Listing:
         self.timezone = values.get("timezone", "UTC")
         try:
             self.clock = ZoneInfo(self.timezone)
-        except (ValueError, OSError):
+        except (KeyError, ValueError, OSError):
             raise Refused(400, 300, f"Timezone does not exist: {self.timezone}.") from None
         self._read_range(values)
         self.wanted = self._filters(pairs)
