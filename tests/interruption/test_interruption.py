@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException
+
+from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
+from airflow_provider_zcc.zoom.oauth import shared_token_source
+from tests.conftest import END, StartSimulator
+from tests.interruption.run_operator import context, run
+from tests.s3_server import S3Server
+from tests.zoom_simulator.app import Stats
+from tests.zoom_simulator.data import Engagements
+from tests.zoom_simulator.faults import Fault
+from tests.zoom_simulator.server import SimulatorServer
+
+START = END - timedelta(days=1)
+#: Enough for an upload in several parts, of 8 MB each.
+BIG = Engagements.of_a_contact_centre(16_000, 1, end=END)
+KEY = "day.jsonl"
+#: Seconds in which a task has to end when it is told to.
+SOON = 5.0
+#: Seconds, beyond all that a test waits for.
+AGES = 60.0
+
+_PROCESSES = get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["tests.interruption.run_operator"])
+
+
+def wait_until(it_is_so: Callable[[], object], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not it_is_so():
+        assert time.monotonic() < deadline, "It took too long."
+        time.sleep(0.01)
+
+
+@dataclass
+class Place:
+    """Zoom and S3, as one task sees them."""
+
+    zoom: SimulatorServer
+    s3: S3Server
+    bucket: str
+    running: list[ForkServerProcess] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        connection: dict[str, Any] = self.zoom.connection
+        # A request that hangs does so for longer than a task may, and not much longer than the test.
+        connection["extra"]["timeout"] = 2 * SOON
+        return {
+            "AIRFLOW_CONN_ZCC_DEFAULT": json.dumps(connection),
+            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(self.s3.connection),
+            "NO_PROXY": "127.0.0.1,localhost",
+        }
+
+    def arguments(self, key: str = KEY) -> dict[str, Any]:
+        return {
+            "s3_bucket": self.bucket,
+            "s3_key": key,
+            "start": START.isoformat(),
+            "end": END.isoformat(),
+            "max_concurrency": 2,
+        }
+
+    def start(self, key: str = KEY, *, signal_raises: bool = False) -> Run:
+        here, there = _PROCESSES.Pipe(duplex=False)
+        process = _PROCESSES.Process(
+            target=run, args=(self.environment, self.arguments(key), there), kwargs={"signal_raises": signal_raises}
+        )
+        process.start()
+        there.close()
+        self.running.append(process)
+        return Run(process, here)
+
+    def truth(self) -> bytes:
+        lines = self.zoom.simulator.truth(START, END)
+        return "".join(line.translate({10: None, 13: None}) + "\n" for line in lines).encode()
+
+    def objects(self) -> dict[str, bytes]:
+        found = self.s3.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
+        keys = [item["Key"] for item in found]
+        return {key: self.s3.client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
+
+    def unfinished_uploads(self) -> list[dict[str, Any]]:
+        return self.s3.client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+
+    def has_uploaded_a_part(self) -> bool:
+        return any(
+            self.s3.client.list_parts(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]).get("Parts")
+            for upload in self.unfinished_uploads()
+        )
+
+
+@dataclass
+class Run:
+    """A process that runs the operator."""
+
+    process: ForkServerProcess
+    report: Any
+
+    def send(self, signal_number: int) -> None:
+        os.kill(self.process.pid or 0, signal_number)
+
+    def end(self, seconds: float) -> tuple[str | None, list[str]]:
+        """Wait for the end, and return the class of the error and the names of the threads that were left."""
+        deadline = time.monotonic() + seconds
+        assert self.report.poll(seconds), "The task did not end."
+        told: tuple[str | None, list[str]] = self.report.recv()
+        self.process.join(max(0.0, deadline - time.monotonic()))
+        assert self.process.exitcode == 0
+        # It led a group of its own.
+        with pytest.raises(ProcessLookupError):
+            os.killpg(self.process.pid or 0, 0)
+        return told
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def place(start_simulator: StartSimulator, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    zoom = start_simulator(BIG, order="ascending")
+    place = Place(zoom, s3, f"bucket-{uuid4()}")
+    s3.client.create_bucket(Bucket=place.bucket)
+    for name, value in place.environment.items():
+        monkeypatch.setenv(name, value)
+    yield place
+    for process in place.running:
+        process.kill()
+        process.join()
+    shared_token_source.cache_clear()
+
+
+@dataclass(frozen=True)
+class Middle:
+    """What a task is in the middle of when it is told to end.
+
+    :param fault: what holds it there.
+    :param reached: whether it got there.
+    """
+
+    fault: Callable[[], Fault]
+    reached: Callable[[Place], bool]
+
+
+def stats(place: Place) -> Stats:
+    return place.zoom.simulator.stats
+
+
+def slow(on: str, seconds: float, after: int = 0) -> Callable[[], Fault]:
+    return lambda: Fault("delay", on, after, -1, {"seconds": seconds})
+
+
+def refusing(status: int, **headers: str) -> Callable[[], Fault]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = {"code": status, "message": "Not now."}
+    return lambda: Fault("answer", "api", 0, -1, {"status": status, "body": body, "headers": named})
+
+
+#: The task waits by itself, and can be woken.
+WAITING = {
+    "a rate limit": Middle(refusing(429, Retry_After="200"), lambda place: stats(place).statuses[429] > 0),
+    "an outage": Middle(refusing(500), lambda place: stats(place).statuses[500] > 2),
+    "a slow upload": Middle(slow("next", 0.2, after=100), lambda place: place.has_uploaded_a_part()),
+}
+#: The task waits for what does not come.
+HANGING = {
+    "an answer": Middle(slow("api", AGES), lambda place: stats(place).api_requests > 0),
+    "a token": Middle(slow("token", AGES), lambda place: stats(place).token_requests > 0),
+    "the rest of an upload": Middle(slow("next", AGES, after=130), lambda place: place.has_uploaded_a_part()),
+}
+MIDDLES = WAITING | HANGING
+in_any_middle = pytest.mark.parametrize("middle", MIDDLES.values(), ids=MIDDLES)
+while_waiting = pytest.mark.parametrize("middle", WAITING.values(), ids=WAITING)
+while_hanging = pytest.mark.parametrize("middle", HANGING.values(), ids=HANGING)
+
+
+def terminate(place: Place, middle: Middle, *, signal_raises: bool) -> tuple[str | None, list[str]]:
+    """Send SIGTERM to a task in the middle of something, and return what it reports of its end, which is soon."""
+    place.zoom.simulator.faults = [middle.fault()]
+    task = place.start(signal_raises=signal_raises)
+    wait_until(lambda: middle.reached(place))
+    task.send(signal.SIGTERM)
+    return task.end(SOON)
+
+
+@in_any_middle
+def test_sigterm_ends_the_process_soon_and_leaves_nothing_in_s3(place: Place, middle: Middle) -> None:
+    error, _ = terminate(place, middle, signal_raises=False)
+
+    assert error == "AirflowException"
+    assert place.objects() == {}
+    assert place.unfinished_uploads() == []
+
+
+@while_waiting
+def test_sigterm_that_raises_as_in_airflow_2_leaves_no_thread_and_nothing_in_s3(place: Place, middle: Middle) -> None:
+    error, threads = terminate(place, middle, signal_raises=True)
+
+    assert error == "Terminated"
+    assert threads == ["MainThread"]
+    assert place.objects() == {}
+    assert place.unfinished_uploads() == []
+
+
+def kill_from_another_thread(place: Place, middle: Middle) -> float:
+    """Run a task here, kill it in the middle of something, and return when that was."""
+    place.zoom.simulator.faults = [middle.fault()]
+    task = EngagementsToS3Operator(task_id="engagements_to_s3", **place.arguments())
+    killed = []
+
+    def kill() -> None:
+        wait_until(lambda: middle.reached(place))
+        killed.append(time.monotonic())
+        task.on_kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(AirflowException, match="stopped"):
+        task.execute(context())
+    assert time.monotonic() - killed[0] < SOON
+    killer.join()
+    return killed[0]
+
+
+def threads_of_tasks() -> set[threading.Thread]:
+    """Return those that read, that upload, and that S3's client has made."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith(("zcc-", "ThreadPoolExecutor-"))}
+
+
+@while_waiting
+def test_on_kill_from_another_thread_ends_a_task_that_waits_and_all_of_its_threads(
+    place: Place, middle: Middle
+) -> None:
+    before = threads_of_tasks()
+    killed = kill_from_another_thread(place, middle)
+
+    wait_until(lambda: not threads_of_tasks() - before, killed + SOON - time.monotonic())
+    assert place.objects() == {}
+    assert place.unfinished_uploads() == []
+
+
+@while_hanging
+def test_on_kill_from_another_thread_ends_a_task_that_hangs_and_its_upload(place: Place, middle: Middle) -> None:
+    before = threads_of_tasks()
+    kill_from_another_thread(place, middle)
+
+    assert {thread.name for thread in threads_of_tasks() - before} <= {"zcc-reader"}
+    assert place.objects() == {}
+    assert place.unfinished_uploads() == []
+
+
+def test_after_a_kill_in_the_middle_of_an_upload_a_new_try_writes_the_whole_object(place: Place) -> None:
+    place.zoom.simulator.faults = [slow("next", 0.2, after=100)()]
+    killed = place.start()
+    wait_until(place.has_uploaded_a_part)
+    killed.send(signal.SIGKILL)
+    killed.process.join(SOON)
+    assert killed.process.exitcode == -signal.SIGKILL
+    assert place.objects() == {}
+
+    place.zoom.simulator.faults = []
+    error, _ = place.start().end(30)
+    assert error is None
+    assert place.objects() == {KEY: place.truth()}
+
+
+@pytest.mark.parametrize("key", [KEY, "day.jsonl.gz"])
+def test_two_runs_of_the_same_interval_at_once_both_end_well_with_a_whole_object(place: Place, key: str) -> None:
+    both_ask = {"until": lambda: stats(place).token_requests == 2}
+    place.zoom.simulator.faults = [Fault("hold", "first", 0, -1, both_ask)]
+
+    tasks = [place.start(key), place.start(key)]
+    assert [task.end(30)[0] for task in tasks] == [None, None]
+    [written] = place.objects().values()
+    assert (gzip.decompress(written) if key.endswith(".gz") else written) == place.truth()
+    assert place.unfinished_uploads() == []
