@@ -1,0 +1,31 @@
+"""Servers that stand for all examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.properties.arrivals import SimulatorWithArrivals
+from tests.properties.raw_server import RawServer
+from tests.zoom_simulator.data import Engagements
+from tests.zoom_simulator.server import SimulatorServer
+
+
+@pytest.fixture(scope="session")
+def server(standing_server: Callable[[int], SimulatorServer]) -> SimulatorServer:
+    """A simulator that each example sets up anew."""
+    return standing_server(0)
+
+
+@pytest.fixture(scope="session")
+def growing_server() -> Iterator[SimulatorServer]:
+    """A simulator whose engagements arrive while it is asked; each example sets it up anew."""
+    with SimulatorServer(SimulatorWithArrivals(Engagements([]))) as growing:
+        yield growing
+
+
+@pytest.fixture(scope="session")
+def raw_server() -> Iterator[RawServer]:
+    with RawServer() as raw:
+        yield raw

@@ -1,0 +1,108 @@
+"""Whatever a server says beside the page: it is read, or it is ignored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+
+from airflow_provider_zcc.zoom.http import Reply, error_body, quote, rate_limited, retry_after
+from tests.properties.profile import examples
+
+NOW = datetime(2026, 11, 9, 12, tzinfo=UTC)
+DIGITS = st.integers(0, 10**9).map(str)
+ISO = st.datetimes(timezones=st.none() | st.timezones()).map(datetime.isoformat)
+HTTP_DATES = st.datetimes().map(lambda moment: f"{moment:%a, %d %b %Y %H:%M:%S} GMT")
+PIECES = st.one_of(
+    st.sampled_from(
+        (
+            "Mon,",
+            "Mon",
+            ",",
+            "09",
+            "Nov",
+            "nov,",
+            "2026",
+            "-",
+            "--",
+            "12:00:07",
+            "12.00.07",
+            ":",
+            "GMT",
+            "+0000",
+            "-0000",
+            "+9999",
+            "+",
+            "T",
+            "Z",
+            "\x00",
+            "\u0661",
+        )
+    ),
+    DIGITS,
+)
+DATE_LIKE = st.builds(
+    lambda pieces, gap: gap.join(pieces), st.lists(PIECES, max_size=9), st.sampled_from((" ", "", "-"))
+)
+NUMBERS = st.one_of(
+    st.integers().map(str),
+    st.floats().map(str),
+    st.builds("{}e{}".format, st.integers(-99, 99), st.integers(-400, 400)),
+    st.sampled_from(("nan", "inf", "-inf", "infinity", "1_000", "0x10", "\uff17", " 7 ", "7s", "9" * 5_000)),
+)
+HEADERS = st.text() | st.text(st.characters(max_codepoint=255)) | ISO | HTTP_DATES | DATE_LIKE | NUMBERS
+
+
+@examples(800, 30_000)
+@given(value=st.none() | HEADERS)
+def test_any_retry_after_is_an_aware_instant_or_none(value: str | None) -> None:
+    moment = retry_after(value, NOW)
+
+    assert moment is None or moment.utcoffset() is not None
+    # What a client does with it.
+    assert moment is None or isinstance(moment - NOW, timedelta)
+
+
+@examples(300, 8_000)
+@given(instant=st.datetimes(timezones=st.just(UTC), min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1)))  # noqa: DTZ001
+def test_an_instant_is_read_in_each_of_the_spellings_of_a_retry_after(instant: datetime) -> None:
+    whole = instant.replace(microsecond=0)
+    spellings = (
+        f"{whole:%a, %d %b %Y %H:%M:%S} GMT",
+        f"{whole:%Y-%m-%dT%H:%M:%SZ}",
+        whole.isoformat(),
+        str((whole - NOW).total_seconds()),
+    )
+
+    assert {retry_after(text, NOW) for text in spellings} == {whole}
+
+
+@examples(200, 5_000)
+@given(value=st.none() | HEADERS, words=st.text())
+def test_any_429_is_an_error_that_quotes_its_words(value: str | None, words: str) -> None:
+    headers = {} if value is None else {"Retry-After": value}
+
+    error = rate_limited(Reply(429, CaseInsensitiveDict(headers), b""), words)
+
+    assert words in str(error)
+    assert error.retry_at is None or error.retry_at.utcoffset() is not None
+
+
+@examples(300, 8_000)
+@given(body=st.binary() | st.text().map(str.encode) | st.text().map(lambda text: text.encode("utf-16")))
+def test_any_body_of_an_error_is_an_object_or_an_empty_one(body: bytes) -> None:
+    assert isinstance(error_body(Reply(400, {}, body)), dict)
+
+
+@examples(150, 4_000)
+@given(words=st.recursive(st.none() | st.floats() | st.text(), st.lists), hidden=st.lists(st.text(), max_size=3))
+def test_any_quoted_words_are_one_short_line_without_what_is_hidden(words: object, hidden: list[str]) -> None:
+    quoted = quote(words, hidden)
+
+    assert len(quoted) <= 300
+    assert len(quoted.splitlines()) <= 1
+    # A hidden value may be a part of what stands for another one.
+    secrets = [secret for value in hidden if (secret := " ".join(value.split())) and "*" not in secret]
+    assert not any(secret in quoted for secret in secrets)
