@@ -509,6 +509,25 @@ def test_a_part_that_is_said_to_be_empty_is_missed(
     assert ("when asked for parts. Going on" in caplog.text) is not fail_if_incomplete
 
 
+def test_a_count_that_was_too_high_once_is_asked_for_again(start_simulator: StartSimulator) -> None:
+    server = start_simulator(BUSY, order="ascending")
+    server.simulator.faults = [Fault("page", details={"total_records": 11_000})]
+
+    assert read(server, END - 10 * DAY, END) == truth(server, END - 10 * DAY, END)
+
+
+def test_a_count_that_was_too_high_stands_if_zoom_does_not_say_another(start_simulator: StartSimulator) -> None:
+    server = start_simulator(BUSY, order="ascending")
+    too_high = {"total_records": 11_000}
+    server.simulator.faults = [Fault("page", details=too_high)]
+    read(server, END - 10 * DAY, END)
+    last = Fault("page", after=requests_of(server) - 2, details={"total_records": None})
+    server.simulator.faults = [Fault("page", details=too_high), last]
+
+    with pytest.raises(IncompleteAnswer, match="when asked for parts"):
+        read(server, END - 10 * DAY, END)
+
+
 def test_a_total_that_never_changes_does_not_cut_a_window_of_one_page(start_simulator: StartSimulator) -> None:
     server = start_simulator(Engagements(int(START.timestamp()) + 600 * n for n in range(100)), order="ascending")
     server.simulator.faults = [Fault("page", times=-1, details={"total_records": 10_000})]
