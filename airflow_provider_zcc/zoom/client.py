@@ -38,7 +38,7 @@ from airflow_provider_zcc.zoom.http import (
     user_agent,
 )
 from airflow_provider_zcc.zoom.oauth import BearerAuth, TokenSource, shared_token_source
-from airflow_provider_zcc.zoom.pacing import Pacer
+from airflow_provider_zcc.zoom.pacing import Pacer, first_come_first_served
 from airflow_provider_zcc.zoom.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class ZoomClient:
         params: Parameters,
         read: Callable[[bytes], Result],
         stop: threading.Event | None = None,
-        rank: float = 0.0,
+        rank: Callable[[], float] = first_come_first_served,
     ) -> Result:
         """Return what a successful answer says.
 
@@ -145,7 +145,7 @@ class ZoomClient:
         :param params: query parameters; a key may repeat.
         :param read: makes the answer out of the body; its PassingError stands for an outage.
         :param stop: when set, waiting ends and no further request is sent.
-        :param rank: of the requests that wait for their turn, the lowest starts first.
+        :param rank: of the requests that wait for their turn, the one of the lowest rank at that time starts first.
         :raises PermanentError: if the same request will always be refused.
         :raises PageTokenExpired: if the page token among the parameters is dead.
         :raises PassingError: if the outage outlasts the patience.
@@ -186,7 +186,12 @@ class ZoomClient:
             ) from None
 
     def _send(
-        self, path: str, params: Parameters, read: Callable[[bytes], Result], stop: threading.Event, rank: float
+        self,
+        path: str,
+        params: Parameters,
+        read: Callable[[bytes], Result],
+        stop: threading.Event,
+        rank: Callable[[], float],
     ) -> Result:
         self._pacer.wait(stop, rank)
         with self._count_lock:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from airflow_provider_zcc.zoom.errors import Stopped
 
@@ -45,6 +45,11 @@ _LONG_AGO = 1e9
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.3
 
 
+def first_come_first_served() -> float:
+    """Rank a request like any other."""
+    return 0.0
+
+
 class Pacer:
     """Spaces the starts of requests evenly, for all threads that share it.
 
@@ -66,8 +71,7 @@ class Pacer:
         self._starts = _latest_starts([], requests_per_second)
         self._clock = clock
         self._lock = threading.Lock()
-        self._numbers = itertools.count()
-        self._line: set[tuple[float, int]] = set()
+        self._line: list[Callable[[], float]] = []
         self._next_start = 0.0
         self._grown_until = clock()
         self._last_refusal = self._grown_until - _LONG_AGO
@@ -79,16 +83,16 @@ class Pacer:
         """Requests per second at present."""
         return self._pace
 
-    def wait(self, stop: threading.Event, rank: float = 0.0) -> None:
+    def wait(self, stop: threading.Event, rank: Callable[[], float] = first_come_first_served) -> None:
         """Return when the next request may start.
 
         :param stop: ends the wait.
-        :param rank: of the requests that wait at the same time, the lowest starts first.
+        :param rank: of the requests that wait, the one of the lowest rank at that time starts first.
         :raises Stopped: if ``stop`` is set.
         """
+        ticket = partial(rank)
         with self._lock:
-            ticket = (rank, next(self._numbers))
-            self._line.add(ticket)
+            self._line.append(ticket)
         try:
             seconds = math.inf
             while seconds > 0:
@@ -147,14 +151,14 @@ class Pacer:
                 self._last_refusal = self._grown_until = now
             self._refusals_in_a_row += 1
 
-    def _seconds_to_turn(self, ticket: tuple[float, int]) -> float:
+    def _seconds_to_turn(self, ticket: Callable[[], float]) -> float:
         """Take the next turn and return 0, or return how long to wait before asking again."""
         with self._lock:
             now = self._clock()
             turn = max(self._next_start, self._earliest_after_a_full_second())
             if turn > now:
                 return turn - now
-            if ticket != min(self._line):
+            if ticket is not min(self._line, key=lambda waiting: waiting()):
                 return _COURTESY
             # A thread that woke up late does not delay those behind it.
             self._next_start = (turn if now - turn < _LATENESS else now) + 1.0 / self._pace

@@ -1,8 +1,9 @@
 """Query -> windows, several read at once -> their records, in order.
 
-Each window is read by one thread that follows its pages. What the threads deliver leaves in the order of the
-windows, so that the same data gives the same output. A window that holds far more than a few thousand records
-is cut into smaller ones first: they keep all threads busy, and what waits for its turn stays small.
+Within a window one page leads to the next, so threads work on several windows at once: each takes the window that is
+most urgent, fetches a page of it, and looks again. What they deliver leaves in the order of the windows, so that the
+same data gives the same output. A window that holds far more than a few thousand records is cut into smaller ones
+first: they keep all threads busy, and what waits for its turn stays small.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 
 from airflow_provider_zcc.zoom.client import ZoomClient
 from airflow_provider_zcc.zoom.errors import IncompleteAnswer, Stopped
 from airflow_provider_zcc.zoom.page import Page, Record, parse_page
 from airflow_provider_zcc.zoom.pagination import Kept, Pagination
-from airflow_provider_zcc.zoom.query import PATH, Query
+from airflow_provider_zcc.zoom.query import PAGE_SIZE, PATH, Query
 from airflow_provider_zcc.zoom.window import Window, possible_instants
 
 log = logging.getLogger(__name__)
@@ -62,19 +64,30 @@ class Counts:
 class _Section:
     """A window on its way through the reader.
 
+    :param expected: records that it is thought to hold, until Zoom has said how many it does.
     :param behind: records expected behind the window in the interval.
     :param parent: records in the window that this one was cut from; of them at most...
     :param behind_in_parent: ...so many are expected behind this window.
+    :param rank: of the requests that wait for their turn, the lowest is sent first.
     """
 
     window: Window
+    expected: float = math.inf
     behind: float = 0.0
     parent: float = math.inf
     behind_in_parent: float = 0.0
-    taken: bool = False
+    rank: float = -math.inf
+    busy: bool = False
     finished: bool = False
     pagination: Pagination | None = None
+    pages: Iterator[list[Kept]] | None = None
+    delivered: int = 0
     batches: deque[list[Kept]] = field(default_factory=deque)
+
+    @property
+    def left(self) -> float:
+        """Pages that are still to be read, as far as is known."""
+        return max(0.0, (self.expected - self.delivered) / PAGE_SIZE)
 
 
 class EngagementReader:
@@ -160,7 +173,8 @@ class EngagementReader:
                     self._changed.notify_all()
                     return batch
                 if head.finished:
-                    self._window_before = head.pagination
+                    # Without these two, what it holds would wait for the garbage collector.
+                    self._window_before, head.pagination, head.pages = head.pagination, None, None
                     del self._sections[0]
                     self._changed.notify_all()
                 else:
@@ -171,7 +185,7 @@ class EngagementReader:
         if self.counts.expected >= self._reported:
             return
         # A count that was too high once is no loss.
-        totals = [self._ask(window, None).total_records for window in self._query.windows()]
+        totals = [self._ask(_Section(window), None).total_records for window in self._query.windows()]
         reported = min(self._reported, sum(math.inf if total is None else total for total in totals))
         if self.counts.expected >= reported:
             return
@@ -196,8 +210,8 @@ class EngagementReader:
 
     def _start_threads(self) -> None:
         with self._changed:
-            untaken = 0 if self._stop.is_set() else sum(not section.taken for section in self._sections)
-            for _ in range(min(untaken, self._max_concurrency - len(self._threads))):
+            unfinished = 0 if self._stop.is_set() else sum(not section.finished for section in self._sections)
+            for _ in range(min(unfinished, self._max_concurrency) - len(self._threads)):
                 thread = threading.Thread(target=self._work, name="zcc-reader", daemon=True)
                 thread.start()
                 self._threads.append(thread)
@@ -205,7 +219,7 @@ class EngagementReader:
     def _work(self) -> None:
         try:
             while section := self._take():
-                self._read(section)
+                self._read_on(section)
         except Stopped:
             return
         except BaseException as error:
@@ -215,39 +229,79 @@ class EngagementReader:
                 self._changed.notify_all()
 
     def _take(self) -> _Section | None:
-        """Return the first window that nobody reads; wait while one may still be cut."""
+        """Return the most urgent window; wait while there may be one later."""
         with self._changed:
             while not self._stop.is_set() and not all(section.finished for section in self._sections):
-                for section in self._sections:
-                    if not section.taken:
-                        section.taken = True
-                        return section
+                if section := self._most_urgent():
+                    section.busy = True
+                    return section
                 self._changed.wait()
             return None
 
-    def _read(self, section: _Section) -> None:
-        ask = partial(self._ask, section.window)
+    def _most_urgent(self) -> _Section | None:
+        """Choose a window to read a page of: the one of the lowest rank. If too much waits, only the one awaited."""
+        near = self._near()
+        if self._waiting_bytes >= _MOST_WAITING_BYTES:
+            near = [section for section in near[:1] if len(section.batches) <= 1]
+        free = (section for section in near if not (section.busy or section.finished))
+        return min(free, key=attrgetter("rank"), default=None)
+
+    def _rank(self) -> None:
+        """Rank the windows by urgency.
+
+        First come those of which nothing is known: they may have to be cut. Then one that would be read alone in the
+        end, because it holds more than its share of what is left. Then what comes first in the output, so that little
+        waits for its turn.
+        """
+        near = self._near()
+        left = sum(section.left for section in near) if len(near) == len(self._sections) else math.inf
+        for section in near:
+            if section.pages is None:
+                continue
+            if section.left * self._streams > left:
+                section.rank = -section.left
+            else:
+                section.rank = section.window.start.timestamp()
+
+    def _near(self) -> list[_Section]:
+        return self._sections[: 2 * self._max_concurrency]
+
+    def _read_on(self, section: _Section) -> None:
+        """Read the next page of a window."""
+        if section.pages is None and not self._open(section):
+            return
+        batch = next(section.pages, None) if section.pages else None
+        with self._changed:
+            section.busy = False
+            if batch is None:
+                section.finished = True
+                self.counts.duplicates_dropped += section.pagination.duplicates if section.pagination else 0
+            else:
+                section.batches.append(batch)
+                section.delivered += sum(kept.count for kept in batch)
+                self._waiting_bytes += _size_of(batch)
+            self._rank()
+            self._changed.notify_all()
+
+    def _open(self, section: _Section) -> bool:
+        """Ask for a window's first page. Return False if it shows that the window has to be cut."""
+        ask = partial(self._ask, section)
         page = ask(None)
         if section.parent == math.inf:
             with self._changed:
                 self._reported += page.total_records or 0
         # Without a page token there is nothing more to come, whatever the total says.
         if self._cut(section, page.total_records or 0 if page.next_page_token else 0):
-            return
-        pagination = Pagination(ask, section.window, fail_if_incomplete=self._fail_if_incomplete)
-        section.pagination = pagination
+            return False
+        section.pagination = Pagination(ask, section.window, fail_if_incomplete=self._fail_if_incomplete)
+        section.expected = page.total_records or 0
+        section.pages = section.pagination.batches(page)
         self._count(page)
-        for batch in pagination.batches(page):
-            self._deliver(section, batch)
-        with self._changed:
-            section.finished = True
-            self.counts.duplicates_dropped += pagination.duplicates
-            self._changed.notify_all()
+        return True
 
-    def _ask(self, window: Window, page_token: str | None) -> Page:
-        parameters = self._query.parameters(window, next_page_token=page_token)
-        # What comes first in the output is read first: then little waits for its turn.
-        return self._client.get(PATH, parameters, parse_page, self._stop, rank=window.start.timestamp())
+    def _ask(self, section: _Section, page_token: str | None) -> Page:
+        parameters = self._query.parameters(section.window, next_page_token=page_token)
+        return self._client.get(PATH, parameters, parse_page, self._stop, rank=lambda: section.rank)
 
     def _cut(self, section: _Section, total: int) -> bool:
         """Cut a window that holds too much into smaller ones, the smaller the less there is behind them.
@@ -267,7 +321,14 @@ class EngagementReader:
         whole = section.window
         density = total / (whole.end - whole.start).total_seconds()
         parts = [
-            _Section(window, behind, total, density * (whole.end - window.end).total_seconds()) for window in windows
+            _Section(
+                window,
+                expected=density * (window.end - window.start).total_seconds(),
+                behind=behind,
+                parent=total,
+                behind_in_parent=density * (whole.end - window.end).total_seconds(),
+            )
+            for window in windows
         ]
         with self._changed:
             place = self._sections.index(section)
@@ -288,17 +349,6 @@ class EngagementReader:
                 log.warning("Zoom does not say how many engagements there are: whether all came cannot be checked.")
             self.counts.expected += page.total_records or 0
             self.counts.all_asked = self._uncounted == 0
-
-    def _deliver(self, section: _Section, batch: list[Kept]) -> None:
-        """Put a page where it waits for its turn; the window whose turn it is waits for the consumer alone."""
-        with self._changed:
-            section.batches.append(batch)
-            self._waiting_bytes += _size_of(batch)
-            self._changed.notify_all()
-            while not self._stop.is_set() and self._waiting_bytes >= _MOST_WAITING_BYTES:
-                if section is self._sections[0] and len(section.batches) <= 1:
-                    return
-                self._changed.wait()
 
 
 def _size_of(batch: list[Kept]) -> int:

@@ -650,6 +650,7 @@ class Waiting(threading.Event):
         return self.is_set()
 
 
+@pytest.mark.parametrize("ranks_at_first", [[0.0] * 5, [1.0, 5.0, 2.0, 4.0, 3.0]], ids=["equal", "other"])
 @pytest.mark.parametrize(
     ("ranks", "order"),
     [
@@ -660,20 +661,22 @@ class Waiting(threading.Event):
         pytest.param([2.0, 1.0, 2.0, 1.0, 2.0], [1, 3, 0, 2, 4], id="some equal"),
     ],
 )
-def test_of_the_requests_that_wait_at_the_same_time_the_lowest_rank_starts_first(
-    clock: Clock, ranks: list[float], order: list[int]
+def test_of_the_requests_that_wait_at_the_same_time_the_lowest_rank_at_that_time_starts_first(
+    clock: Clock, ranks_at_first: list[float], ranks: list[float], order: list[int]
 ) -> None:
     pacer, started = at_the_ceiling(10, clock), list[int]()
     pacer.wait(clock)
 
     def start(number: int, stop: threading.Event) -> None:
-        pacer.wait(stop, ranks[number])
+        pacer.wait(stop, lambda: present[number])
         started.append(number)
 
+    present = ranks_at_first
     for number in range(len(ranks)):
         stop = Waiting()
         threading.Thread(target=start, args=(number, stop), daemon=True).start()
         assert stop.in_line.wait(5.0)
+    present = ranks
     for turn in range(len(ranks)):
         assert len(started) == turn
         clock.now += 0.15
@@ -689,7 +692,7 @@ def test_a_request_that_was_stopped_does_not_hold_up_the_others(clock: Clock) ->
     pacer.wait(clock)
     clock.set()
     with pytest.raises(Stopped):
-        pacer.wait(clock, -1.0)
+        pacer.wait(clock, lambda: -1.0)
 
     clock.clear()
 

@@ -711,22 +711,37 @@ def test_a_limit_below_the_pace_costs_nothing_but_time(start_simulator: StartSim
     assert lines == truth(server, END - 10 * DAY, END - 4 * DAY)
 
 
-def test_windows_that_come_first_in_the_output_are_asked_first_when_the_pace_is_the_bottleneck(
-    start_simulator: StartSimulator,
-) -> None:
-    begin = int((END - 84 * DAY).timestamp())
-    every = int(84 * DAY.total_seconds()) // 1_450
+def test_first_pages_are_asked_first_and_then_what_comes_first_in_the_output(start_simulator: StartSimulator) -> None:
+    begin = int((END - 336 * DAY).timestamp())
+    every = int(336 * DAY.total_seconds()) // 3_450
     server = start_simulator(
-        Engagements(begin + every * n for n in range(1_450)), order="ascending", requests_per_second=25
+        Engagements(begin + every * n for n in range(3_450)), order="ascending", requests_per_second=25
     )
 
-    lines = read(server, END - 84 * DAY, END, settings={"requests_per_second": 25.0})
+    lines = read(server, END - 336 * DAY, END, settings={"requests_per_second": 25.0})
 
-    assert lines == truth(server, END - 84 * DAY, END)
+    assert lines == truth(server, END - 336 * DAY, END)
     asked = [dict(query)["from"] for query in server.simulator.stats.queries]
-    assert asked.count(min(asked)) == 5
-    # Five requests out of fifteen: the last of them would be the thirteenth if the windows took turns.
-    assert min(asked) not in asked[8:]
+    windows = sorted(set(asked))
+    assert (len(windows), len(asked)) == (12, 36)
+    assert set(asked[:14]) == set(windows)
+    # If the windows took turns, the first would be asked for the last time in the twenty-fifth request.
+    assert windows[0] not in asked[24:]
+
+
+def test_a_window_that_would_be_read_alone_in_the_end_is_begun_earlier(start_simulator: StartSimulator) -> None:
+    begin = int((END - 140 * DAY).timestamp())
+    a_window = 28 * 86_400
+    few = [begin + window * a_window + 10_000 * n for window in range(4) for n in range(1, 151)]
+    many = [begin + 4 * a_window + 1_000 * n for n in range(1, 801)]
+    server = start_simulator(Engagements([*few, *many]), order="ascending", requests_per_second=25)
+
+    lines = read(server, END - 140 * DAY, END, settings={"requests_per_second": 25.0})
+
+    assert lines == truth(server, END - 140 * DAY, END)
+    asked = [dict(query)["from"] for query in server.simulator.stats.queries]
+    assert asked.count(max(asked)) == 8
+    assert len(set(asked[-4:])) > 1
 
 
 # The end
@@ -756,7 +771,7 @@ def test_the_first_error_of_any_window_ends_the_reading_with_its_type(
 
     assert type(error.value) is error_type
     assert threads_alive() == []
-    assert requests_of(server) < 40
+    assert requests_of(server) < 60
 
 
 def test_nothing_is_asked_before_the_first_batch_is_wanted(simulator: SimulatorServer) -> None:
