@@ -47,8 +47,8 @@ class Counts:
     """What a reading has come to so far.
 
     :param records: records handed out.
-    :param expected: records that Zoom reports, of the windows asked for so far.
-    :param all_asked: whether that is all windows, so that ``expected`` stands for the whole interval.
+    :param expected: records that Zoom reports, of the months of the interval asked for so far.
+    :param all_asked: whether that is all of them, so that ``expected`` stands for the whole interval.
     :param duplicates_dropped: records that came more than once and left once.
     :param outside_interval: records handed out although they began before or after the interval.
     """
@@ -111,8 +111,8 @@ class EngagementReader:
         *first, last = query.windows()
         # How much there is in windows that were not asked for yet is not known: enough.
         self._sections = [*(_Section(window, behind=math.inf) for window in first), _Section(last)]
-        self._uncounted = len(self._sections)
-        self._reported = 0
+        self._unasked = len(self._sections)
+        self._in_parts = 0
         self._without_total = False
         self._streams = min(max_concurrency, math.ceil(client.requests_per_second * _USUAL_LATENCY))
         self._largest = max(min(_LARGE, _AT_ONCE / self._streams), _SMALL)
@@ -182,14 +182,14 @@ class EngagementReader:
 
     def _check_parts(self) -> None:
         """Hold what the parts of the windows were said to hold against what the whole windows were."""
-        if self.counts.expected >= self._reported:
+        if self._in_parts >= self.counts.expected:
             return
         # A count that was too high once is no loss.
         totals = [self._ask(_Section(window), None).total_records for window in self._query.windows()]
-        reported = min(self._reported, sum(math.inf if total is None else total for total in totals))
-        if self.counts.expected >= reported:
+        reported = min(self.counts.expected, sum(math.inf if total is None else total for total in totals))
+        if self._in_parts >= reported:
             return
-        problem = f"Zoom reports {reported} engagements, and {self.counts.expected} when asked for parts."
+        problem = f"Zoom reports {reported} engagements, and {self._in_parts} when asked for parts."
         if self._fail_if_incomplete:
             raise IncompleteAnswer(f"{problem} Try again later, or accept it with on_incomplete='warn'.")
         log.warning("%s Going on without the rest.", problem)
@@ -288,15 +288,15 @@ class EngagementReader:
         ask = partial(self._ask, section)
         page = ask(None)
         if section.parent == math.inf:
-            with self._changed:
-                self._reported += page.total_records or 0
+            self._count_whole(page)
         # Without a page token there is nothing more to come, whatever the total says.
         if self._cut(section, page.total_records or 0 if page.next_page_token else 0):
             return False
         section.pagination = Pagination(ask, section.window, fail_if_incomplete=self._fail_if_incomplete)
         section.expected = page.total_records or 0
         section.pages = section.pagination.batches(page)
-        self._count(page)
+        with self._changed:
+            self._in_parts += page.total_records or 0
         return True
 
     def _ask(self, section: _Section, page_token: str | None) -> Page:
@@ -333,7 +333,6 @@ class EngagementReader:
         with self._changed:
             place = self._sections.index(section)
             self._sections[place : place + 1] = parts
-            self._uncounted += len(parts) - 1
             self._changed.notify_all()
         self._start_threads()
         return True
@@ -341,14 +340,14 @@ class EngagementReader:
     def _size(self, left: float) -> float:
         return min(max(left / self._streams, _SMALL), self._largest)
 
-    def _count(self, page: Page) -> None:
+    def _count_whole(self, page: Page) -> None:
         with self._changed:
-            self._uncounted -= 1
             if page.total_records is None and not self._without_total:
                 self._without_total = True
                 log.warning("Zoom does not say how many engagements there are: whether all came cannot be checked.")
+            self._unasked -= 1
             self.counts.expected += page.total_records or 0
-            self.counts.all_asked = self._uncounted == 0
+            self.counts.all_asked = self._unasked == 0
 
 
 def _size_of(batch: list[Kept]) -> int:

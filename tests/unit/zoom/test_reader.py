@@ -794,7 +794,7 @@ def test_a_reading_that_is_left_sends_no_further_request(start_simulator: StartS
         with pytest.raises(Stopped, match=r"Reading was stopped\."):
             next(batches)
     else:
-        batches.close()
+        reader.stop()
 
     sent = requests_of(server)
     assert threads_alive() == []
@@ -838,7 +838,18 @@ def test_counts_tell_what_came_of_it(start_simulator: StartSimulator) -> None:
 
     at_the_bounds = reader.counts.expected - len(lines)
     assert reader.counts == Counts(records=len(lines), expected=len(lines) + at_the_bounds, all_asked=True)
-    assert 0 <= at_the_bounds < 300
+    assert 0 <= at_the_bounds < 10
+
+
+def test_how_much_is_expected_is_known_from_the_first_page_on(start_simulator: StartSimulator) -> None:
+    reader = reader_for(start_simulator(BUSY), END - 10 * DAY, END)
+
+    batches = reader.batches()
+    next(batches)
+
+    assert reader.counts.all_asked
+    assert len(BUSY.starts) <= reader.counts.expected < len(BUSY.starts) + 10
+    reader.stop()
 
 
 # What Zoom may do although nobody said so
