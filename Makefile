@@ -45,6 +45,7 @@ $(STAMP): constraints/airflow-$(AIRFLOW).txt constraints/tools.txt pyproject.tom
 	@touch $@
 
 docs: $(STAMP)-docs
+	rm -rf build/docs build/doctrees
 	$(BIN)/sphinx-build --nitpicky --fail-on-warning --keep-going --quiet \
 		--doctree-dir build/doctrees docs build/docs
 	@echo "build/docs/index.html"

@@ -46,7 +46,7 @@ def _text(node: ast.AST) -> str | None:
     if isinstance(node, ast.JoinedStr):
         return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return re.sub(r"%[sd]", "…", node.value)
+        return re.sub(r"%[.\d]*[sdf]", "…", node.value)
     return None
 
 
