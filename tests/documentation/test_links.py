@@ -21,6 +21,11 @@ def test_every_link_leads_to_a_file_and_a_heading_in_it(text: Path) -> None:
             assert link["heading"] in _headings(target), link[0]
 
 
+@pytest.mark.parametrize("text", TEXTS, ids=name_of)
+def test_every_link_has_words_where_no_site_puts_them_in(text: Path) -> None:
+    assert "[](" not in text.read_text()
+
+
 def _headings(text: Path) -> set[str]:
     """Return the headings, those of included texts among them, as a link writes them."""
     content = text.read_text()
