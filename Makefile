@@ -2,6 +2,9 @@
 # make test    all tests
 # make lint    style, types, import rules
 # make format  let ruff format the code
+# make docs    the documentation, as a site in build/docs
+# make build   the wheel and the source distribution, checked, in dist
+# make hooks   let git run style and types before each commit
 # make bench   this provider and others side by side, on the simulator; make profile: where our CPU time goes
 
 PYTHON ?= python3
@@ -16,7 +19,7 @@ export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test lint format bench profile clean
+.PHONY: demo test lint format docs build hooks bench profile clean
 
 demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
@@ -39,6 +42,28 @@ $(STAMP): constraints/airflow-$(AIRFLOW).txt constraints/tools.txt pyproject.tom
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/tools.txt uv
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
 		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt --editable '.[dev]'
+	@touch $@
+
+docs: $(STAMP)-docs
+	rm -rf build/docs build/doctrees
+	$(BIN)/sphinx-build --nitpicky --fail-on-warning --keep-going --quiet \
+		--doctree-dir build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
+build: $(STAMP)-release
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m tests.distribution dist
+
+hooks: $(STAMP)-release
+	$(BIN)/pre-commit install
+
+# Extras of the project that not every contributor needs.
+$(STAMP)-docs $(STAMP)-release: $(STAMP)-%: $(STAMP) constraints/%.txt
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
+		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt \
+		--constraint constraints/$*.txt --editable '.[$*]'
 	@touch $@
 
 bench: $(STAMP) $(BENCHMARKS)/.installed
