@@ -128,7 +128,7 @@ class ZoomContactCenterHook(BaseHook):
         :param end: the instant after the last, timezone-aware.
         :param filters: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
         """
-        return _count(_shared_brief_client(self._settings), self._query(start, end, filters))
+        return _count(shared_brief_client(self._settings), self._query(start, end, filters))
 
     def iter_engagements(self, start: datetime, end: datetime, **filters: Any) -> Iterator[dict[str, Any]]:
         """Yield the engagements that began in ``[start, end)``, each once, while they arrive.
@@ -175,7 +175,11 @@ class ZoomContactCenterHook(BaseHook):
 
 
 @lru_cache(maxsize=64)
-def _shared_brief_client(settings: Settings) -> ZoomClient:
+def shared_brief_client(settings: Settings) -> ZoomClient:
+    """Return the one client with little patience that all threads of this process share for an account.
+
+    :param settings: the account.
+    """
     return ZoomClient(settings, on_token=mask_secret, patience=_BRIEF_PATIENCE)
 
 

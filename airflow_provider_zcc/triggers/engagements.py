@@ -38,8 +38,9 @@ class EngagementsTrigger(BaseTrigger):
     when asking again cannot help.
 
     Nothing secret is serialized: the connection is looked up for every check, so that a corrected one counts from
-    the next check on. Airflow encrypts a trigger's arguments in its database, but up to 3.2 shows them in its REST
-    API to everyone who may see the task instance. So the sensor never hands ``consumer_number`` to the trigger.
+    the next check on. Airflow encrypts a trigger's arguments in its database (with ``[core] fernet_key``), but up to
+    3.2 shows them in its REST API to everyone who may see the task instance. So the sensor never hands
+    ``consumer_number`` to the trigger.
 
     :param zcc_conn_id: connection to Zoom.
     :param start: first instant of the interval: a timezone-aware datetime, or ISO 8601 with an offset.
