@@ -369,9 +369,10 @@ class TestManyInOneTriggerer:
         )
         assert most_in_flight == CHECKS_IN_FLIGHT
         assert server.simulator.stats.statuses[200] >= triggers * checks
-        assert counts[-1] - counts[0] <= 1
-        assert median < 0.1
-        assert late[int(len(late) * 0.95)] < answer_time / 2
+        assert counts[-1] - counts[0] <= 2
+        # A loop that asks by itself is late by an answer's time, again and again.
+        assert median < 0.25
+        assert late[int(len(late) * 0.9)] < answer_time
 
     def test_they_share_one_pace(self, start_zoom: StartZoom, connect_zoom: ConnectZoom):
         server = start_zoom(requests_per_second=20)
