@@ -36,6 +36,12 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_zcc.sensors.engagements"],
             }
         ],
+        "triggers": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider_zcc.triggers.engagements"],
+            }
+        ],
         "transfers": [
             {
                 "source-integration-name": _INTEGRATION,

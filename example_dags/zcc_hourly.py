@@ -1,8 +1,9 @@
 """
 Zoom Contact Center engagements in S3, every hour, once Zoom has had time to process them.
 
-The sensor waits without a worker slot until the hour ended ten minutes ago. An hour without engagements is not
-waited for (`min_engagements=0`), and is no error: its object has no lines.
+The sensor waits in the triggerer, without a worker slot, until the hour ended ten minutes ago. An hour without
+engagements is not waited for (`min_engagements=0`), and is no error: its object has no lines. Without a triggerer, give
+`mode="reschedule"` instead of `deferrable=True`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ with DAG(
         task_id="wait_for_engagements",
         min_engagements=0,
         settle=timedelta(minutes=10),
-        mode="reschedule",
+        deferrable=True,
         poke_interval=timedelta(minutes=2),
         timeout=timedelta(hours=2),
         retries=3,

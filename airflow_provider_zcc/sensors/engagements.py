@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import pendulum
-from airflow.providers.common.compat.sdk import BaseSensorOperator
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    conf,
+)
 
+from airflow_provider_zcc.availability import Availability
 from airflow_provider_zcc.filters import FILTER_TEMPLATE_FIELDS, rendered_filters
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
-from airflow_provider_zcc.interval import resolve_interval
-from airflow_provider_zcc.zoom.errors import InvalidQuery
+from airflow_provider_zcc.interval import Interval, resolve_interval
+from airflow_provider_zcc.triggers.engagements import EngagementsTrigger
+from airflow_provider_zcc.zoom.errors import InvalidQuery, PermanentError, ZoomError
 from airflow_provider_zcc.zoom.query import Filters, Query
 
 if TYPE_CHECKING:
@@ -47,7 +56,11 @@ class EngagementsSensor(BaseSensorOperator):
     :param min_engagements: how many there have to be at least; 0 allows an empty interval.
     :param settle: how long after the end of the interval its engagements may still be on their way.
     :param stable_checks: how many checks in a row have to count the same; 0 and 1 ask for none. Needs the mode
-        ``poke``: in ``reschedule`` nothing is remembered from one check to the next.
+        ``poke`` or ``deferrable``: in ``reschedule`` nothing is remembered from one check to the next.
+    :param deferrable: after a first check, go on checking in the triggerer, without a worker slot, every
+        ``poke_interval`` until ``timeout``. An outage is waited out then; what cannot pass fails the task at once.
+        Ignored with ``consumer_number``, since Airflow up to 3.2 shows the arguments of triggers in its REST API:
+        the sensor goes on in its ``mode``.
     """
 
     template_fields: Sequence[str] = (
@@ -77,6 +90,7 @@ class EngagementsSensor(BaseSensorOperator):
         min_engagements: int = 1,
         settle: timedelta = timedelta(minutes=5),
         stable_checks: int = 0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -95,7 +109,20 @@ class EngagementsSensor(BaseSensorOperator):
         self.min_engagements = min_engagements
         self.settle = settle
         self.stable_checks = stable_checks
-        self._same_counts = (-1, 0)
+        self.deferrable = deferrable
+        self._availability: Availability | None = None
+
+    def execute(self, context: Context) -> Any:
+        """Wait until the engagements are available.
+
+        :param context: the task's context.
+        """
+        if self._defers:
+            # There the base class applies soft_fail and never_fail to what is raised.
+            return self.resume_execution("check_or_defer", None, context)
+        if self.deferrable:
+            self.log.info("A sensor with consumer_number is not deferred. It goes on in mode %s.", self.mode)
+        return super().execute(context)
 
     def poke(self, context: Context) -> bool:
         """Check once.
@@ -103,32 +130,92 @@ class EngagementsSensor(BaseSensorOperator):
         :param context: the task's context.
         """
         with airflow_errors():
-            return self._is_available(context)
+            return self._is_available(
+                self._interval(context), rendered_filters(self, context), self._hook.count_engagements
+            )
 
-    def _is_available(self, context: Context) -> bool:
-        if self.stable_checks > 1 and self.reschedule:
-            raise InvalidQuery("stable_checks cannot work in mode 'reschedule'. Use mode='poke', or leave it out.")
-        interval = resolve_interval(context, start=self.start, end=self.end, interval_length=self.interval_length)
-        filters = rendered_filters(self, context)
-        Query(*interval, Filters.checked(**filters))
-        settled = pendulum.instance(interval.end) + self.settle
-        if pendulum.now("UTC") < settled:
-            self.log.info("The interval that ends at %s settles at %s.", interval.end, settled)
-            return False
-        count = ZoomContactCenterHook(self.zcc_conn_id).count_engagements(*interval, **filters)
-        same = self._count_same(count)
-        self.log.info(
-            "Zoom counts %d engagements from %s to %s, wanted are %d; the same for %d checks, wanted are %d.",
-            count,
-            interval.start,
-            interval.end,
-            self.min_engagements,
-            same,
-            self.stable_checks,
+    def check_or_defer(self, context: Context) -> None:
+        """Check once, and leave the further checks to the triggerer.
+
+        :param context: the task's context.
+        """
+        started = time.monotonic()
+        with airflow_errors():
+            interval, filters = self._interval(context), rendered_filters(self, context)
+            try:
+                if self._is_available(interval, filters, self._hook.count_engagements_briefly):
+                    return
+            except PermanentError:
+                raise
+            except ZoomError as error:
+                self.log.warning("%s Asking again from the triggerer.", error)
+        left = self.timeout - (time.monotonic() - started)
+        if left <= 0:
+            raise AirflowSensorTimeout(f"The engagements were not available within {self.timeout} s.")
+        trigger = EngagementsTrigger(
+            zcc_conn_id=self.zcc_conn_id,
+            start=interval.start,
+            end=interval.end,
+            **filters,
+            min_engagements=self.min_engagements,
+            settle=self.settle,
+            stable_checks=self.stable_checks,
+            poke_interval=self.poke_interval,
         )
-        return count >= self.min_engagements and same >= self.stable_checks
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=left))
 
-    def _count_same(self, count: int) -> int:
-        last, times = self._same_counts
-        self._same_counts = (count, times + 1 if count == last else 1)
-        return self._same_counts[1]
+    def execute_complete(self, context: Context, event: Any = None) -> None:  # noqa: ARG002
+        """End as the trigger says: nothing but its word that the engagements are available is success.
+
+        :param context: the task's context.
+        :param event: what the trigger said.
+        """
+        match event:
+            case {"status": "available", "engagements": count}:
+                self.log.info("The trigger found that Zoom counts %d engagements.", count)
+            case {"status": "failed", "message": message}:
+                raise AirflowFailException(message)
+            case _:
+                raise AirflowException("The trigger ended with an event that this version of the sensor does not know.")
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral, with ``soft_fail`` and ``never_fail`` where older versions of Airflow forget them.
+
+        :param next_method: what to call.
+        :param next_kwargs: with what.
+        :param context: the task's context.
+        """
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException:
+            raise
+        except AirflowException as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipped, as soft_fail or never_fail asks: {error}") from error
+            raise
+
+    @property
+    def _defers(self) -> bool:
+        return self.deferrable and self.consumer_number is None
+
+    @property
+    def _hook(self) -> ZoomContactCenterHook:
+        return ZoomContactCenterHook(self.zcc_conn_id)
+
+    def _interval(self, context: Context) -> Interval:
+        return resolve_interval(context, start=self.start, end=self.end, interval_length=self.interval_length)
+
+    def _is_available(self, interval: Interval, filters: dict[str, Any], count: Callable[..., int]) -> bool:
+        if self.stable_checks > 1 and self.reschedule and not self._defers:
+            raise InvalidQuery(
+                "stable_checks cannot work in mode 'reschedule': nothing is remembered from one check to the next. "
+                "Use mode='poke' or deferrable=True, or leave it out."
+            )
+        Query(*interval, Filters.checked(**filters))
+        if self._availability is None:
+            self._availability = Availability(
+                interval, min_engagements=self.min_engagements, settle=self.settle, stable_checks=self.stable_checks
+            )
+        if self._availability.seconds_to_settle():
+            return False
+        return self._availability.is_reached(count(*interval, **filters))

@@ -17,6 +17,7 @@ import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from botocore.loaders import JSONFileLoader
 
+from airflow_provider_zcc.hooks.zoom_contact_center import shared_brief_client
 from tests.conftest import END as LAST_MIDNIGHT
 from tests.conftest import StartSimulator
 from tests.s3_server import S3Server
@@ -91,7 +92,7 @@ def connect_zoom(monkeypatch: pytest.MonkeyPatch) -> ConnectZoom:
 
 
 @pytest.fixture
-def start_zoom(start_simulator: StartSimulator, connect_zoom: ConnectZoom) -> StartZoom:
+def start_zoom(start_simulator: StartSimulator, connect_zoom: ConnectZoom) -> Iterator[StartZoom]:
     """Start a simulator as ``start_simulator`` does, and let ``zcc_default`` lead to it."""
 
     def start(engagements: Engagements | None = None, **config: object) -> SimulatorServer:
@@ -99,7 +100,8 @@ def start_zoom(start_simulator: StartSimulator, connect_zoom: ConnectZoom) -> St
         connect_zoom(server)
         return server
 
-    return start
+    yield start
+    shared_brief_client.cache_clear()
 
 
 @pytest.fixture

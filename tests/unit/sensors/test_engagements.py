@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+import importlib.util
 import logging
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
 
+from airflow_provider_zcc.sensors import engagements as sensors
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
+from airflow_provider_zcc.triggers.engagements import EngagementsTrigger
 from tests.unit.conftest import (
     END,
     QUIET,
@@ -175,6 +184,172 @@ class TestStableChecks:
     @pytest.mark.parametrize("stable_checks", [0, 1])
     def test_the_mode_reschedule_works_without(self, stable_checks: int):
         assert sensor(stable_checks=stable_checks, mode="reschedule").poke(context_of()) is True
+
+
+def deferral_of(waiting: EngagementsSensor, context: dict[str, Any] | None = None) -> TaskDeferred:
+    """What a deferrable sensor says when it leaves its worker slot."""
+    with pytest.raises(TaskDeferred) as raised:
+        waiting.execute(context or context_of())
+    return raised.value
+
+
+class TestDeferring:
+    def test_it_is_what_the_configuration_says(self, monkeypatch: pytest.MonkeyPatch):
+        assert sensor().deferrable is False
+        assert sensor(deferrable=True).deferrable is True
+        monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
+        # The default of an argument is found when a module is imported.
+        spec = importlib.util.spec_from_file_location("imported_anew", sensors.__file__)
+        assert spec is not None
+        assert spec.loader is not None
+        anew = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(anew)
+        assert anew.EngagementsSensor(task_id="task").deferrable is True
+
+    def test_what_is_there_already_needs_no_deferral(self, zoom: SimulatorServer):
+        assert sensor(deferrable=True).execute(context_of()) is None
+        assert zoom.simulator.stats.api_requests == 1
+
+    def test_it_asks_once_and_hands_the_question_to_the_trigger(self, zoom: SimulatorServer):
+        waiting = sensor(
+            start=None,
+            end=None,
+            deferrable=True,
+            channel_sources="{{ 'sms' }},whatsapp",
+            timezone="Europe/Berlin",
+            zcc_conn_id="zcc_{{ 'default' }}",
+            min_engagements=10**9,
+            settle=timedelta(hours=1),
+            stable_checks=3,
+            poke_interval=timedelta(minutes=3),
+            mode="reschedule",
+        )
+        context = context_of(START, END)
+        waiting.render_template_fields(context)
+        deferral = deferral_of(waiting, context)
+        assert zoom.simulator.stats.api_requests == 1
+        assert isinstance(deferral.trigger, EngagementsTrigger)
+        assert {name: value for name, value in deferral.trigger.serialize()[1].items() if value is not None} == {
+            "zcc_conn_id": "zcc_default",
+            "start": "2026-11-03T00:00:00+00:00",
+            "end": "2026-11-04T00:00:00+00:00",
+            "channel_sources": "sms,whatsapp",
+            "timezone": "Europe/Berlin",
+            "min_engagements": 10**9,
+            "settle": timedelta(hours=1),
+            "stable_checks": 3,
+            "poke_interval": 180.0,
+        }
+        assert deferral.method_name == "execute_complete"
+
+    def test_nothing_is_asked_before_the_interval_has_settled(self, zoom: SimulatorServer):
+        deferral_of(sensor(end=hours_from_now(1), min_engagements=0, deferrable=True))
+        assert asked_nothing(zoom)
+
+    def test_the_timeout_counts_from_the_beginning(self, zoom: SimulatorServer):
+        zoom.simulator.faults = [Fault("delay", details={"seconds": 0.5})]
+        timeout = deferral_of(sensor(min_engagements=10**9, deferrable=True, timeout=3_600)).timeout
+        assert timeout is not None
+        assert 0 < timeout.total_seconds() <= 3_599.5
+
+    @pytest.mark.usefixtures("zoom")
+    @pytest.mark.parametrize(
+        ("arguments", "error"),
+        [({}, AirflowSensorTimeout), ({"soft_fail": True}, AirflowSkipException)],
+    )
+    def test_a_timeout_that_is_over_already_is_not_waited_for(self, arguments: dict[str, Any], error: type[Exception]):
+        with pytest.raises(error):
+            sensor(min_engagements=10**9, deferrable=True, timeout=0, **arguments).execute(context_of())
+
+    @pytest.mark.parametrize("faults", [[refusing(503, 503, "Unavailable.")], [daily_limit_until(hours_from_now(6))]])
+    def test_what_may_pass_is_left_to_the_trigger(self, zoom: SimulatorServer, mocker: Any, faults: list[Fault]):
+        mocker.patch("airflow_provider_zcc.hooks.zoom_contact_center._BRIEF_PATIENCE", 0.0)
+        zoom.simulator.faults = faults
+        assert isinstance(deferral_of(sensor(deferrable=True)).trigger, EngagementsTrigger)
+
+    @pytest.mark.parametrize(
+        ("arguments", "error"),
+        [
+            ({}, AirflowFailException),
+            ({"soft_fail": True}, AirflowSkipException),
+            ({"never_fail": True}, AirflowSkipException),
+        ],
+    )
+    @pytest.mark.parametrize("wrong", [{"queue_id": "nobody"}, {"channel": "fax"}, {"end": None}])
+    @pytest.mark.usefixtures("zoom")
+    def test_what_cannot_pass_ends_it_before_it_is_deferred(
+        self, arguments: dict[str, Any], error: type[Exception], wrong: dict[str, Any]
+    ):
+        with pytest.raises(error):
+            sensor(deferrable=True, **arguments, **wrong).execute(context_of())
+
+    @pytest.mark.usefixtures("zoom")
+    @pytest.mark.parametrize("mode", ["poke", "reschedule"])
+    def test_stable_checks_work_in_any_mode(self, mode: str):
+        assert deferral_of(sensor(stable_checks=2, deferrable=True, mode=mode))
+
+    def test_a_consumers_number_is_not_handed_to_the_trigger(
+        self, zoom: SimulatorServer, capfd: pytest.CaptureFixture[str]
+    ):
+        zoom.simulator.faults = [Fault("page", details={"total_records": count}) for count in (0, 1)]
+        waiting = sensor(deferrable=True, consumer_number=NUMBERS[3], poke_interval=0)
+        assert waiting.execute(context_of()) is None
+        assert zoom.simulator.stats.api_requests == 2
+        assert "goes on in mode poke" in capfd.readouterr().out
+
+    def test_with_a_consumers_number_stable_checks_need_the_mode_poke(self):
+        waiting = sensor(deferrable=True, consumer_number=NUMBERS[3], mode="reschedule", stable_checks=2)
+        with pytest.raises(AirflowFailException, match=r"stable_checks.*'reschedule'"):
+            waiting.poke(context_of())
+
+
+class TestResuming:
+    def test_the_word_of_the_trigger_that_they_are_there_is_success(self):
+        event = {"status": "available", "engagements": 7}
+        assert sensor(deferrable=True).execute_complete(context_of(), event) is None
+
+    def test_what_cannot_pass_fails_for_good(self):
+        event = {"status": "failed", "message": "Zoom refused the request."}
+        with pytest.raises(AirflowFailException, match="Zoom refused the request"):
+            sensor(deferrable=True).execute_complete(context_of(), event)
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            None,
+            "available",
+            {},
+            {"status": "success"},
+            {"status": "available"},
+            {"engagements": 7},
+            {"status": ["available"], "engagements": 7},
+        ],
+    )
+    def test_any_other_event_fails(self, event: Any):
+        with pytest.raises(AirflowException, match="does not know"):
+            sensor(deferrable=True).execute_complete(context_of(), event)
+
+    @pytest.mark.parametrize(
+        ("method", "arguments"),
+        [
+            ("execute_complete", {"event": {"status": "failed", "message": "Zoom refused the request."}}),
+            ("execute_complete", {"event": None}),
+            ("__fail__", {"error": "Trigger timeout"}),
+            ("__fail__", {"error": "Trigger failure", "traceback": []}),
+        ],
+    )
+    @pytest.mark.parametrize("choice", ["soft_fail", "never_fail", ""])
+    def test_soft_fail_and_never_fail_skip_it_whatever_went_wrong(
+        self, method: str, arguments: dict[str, Any], choice: str
+    ):
+        waiting = sensor(deferrable=True, **({choice: True} if choice else {}))
+        with pytest.raises(AirflowException) as raised:
+            waiting.resume_execution(method, arguments, context_of())
+        assert isinstance(raised.value, AirflowSkipException) is bool(choice)
+
+    def test_a_timeout_is_a_timeout_of_the_sensor(self):
+        with pytest.raises(AirflowSensorTimeout):
+            sensor(deferrable=True).resume_execution("__fail__", {"error": "Trigger timeout"}, context_of())
 
 
 class TestErrors:

@@ -1,0 +1,420 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from typing import Any
+
+import pytest
+from airflow.models.trigger import Trigger
+
+from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
+from airflow_provider_zcc.triggers.engagements import CHECKS_IN_FLIGHT, EngagementsTrigger
+from tests.conftest import StartSimulator
+from tests.unit.conftest import (
+    END,
+    QUIET,
+    START,
+    ConnectZoom,
+    StartZoom,
+    asked_nothing,
+    daily_limit_until,
+    hours_from_now,
+    refusing,
+)
+from tests.zoom_simulator.app import Config
+from tests.zoom_simulator.data import NUMBERS, QUEUES, Engagements
+from tests.zoom_simulator.faults import Fault
+from tests.zoom_simulator.server import SimulatorServer
+
+#: Far more than any test waits.
+LONG = 3_600.0
+
+
+def trigger(**arguments: Any) -> EngagementsTrigger:
+    """A trigger for the chosen day that asks at once and often, unless told otherwise."""
+    return EngagementsTrigger(**({"start": START, "end": END, "poke_interval": 0.0} | arguments))
+
+
+def restarted(before: EngagementsTrigger) -> EngagementsTrigger:
+    """The trigger as another triggerer finds it in Airflow's database."""
+    row = Trigger.from_object(before)
+    module, _, name = row.classpath.rpartition(".")
+    again: EngagementsTrigger = getattr(import_module(module), name)(**row.kwargs)
+    return again
+
+
+async def event_of(running: EngagementsTrigger) -> Any:
+    events = [event.payload async for event in running.run()]
+    assert len(events) == 1
+    return events[0]
+
+
+def outcome(running: EngagementsTrigger) -> Any:
+    """What a trigger says, which has to come soon."""
+    return asyncio.run(asyncio.wait_for(event_of(running), 30))
+
+
+async def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
+
+
+async def stop(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def asked_while_it_ran_on(running: EngagementsTrigger, server: SimulatorServer, requests: int) -> int:
+    """Let it run until so many requests came, and a little longer; return how many came, if it has not ended."""
+
+    async def run() -> int:
+        task = asyncio.create_task(event_of(running))
+        await until(lambda: server.simulator.stats.api_requests >= requests)
+        await asyncio.sleep(0.05)
+        assert not task.done()
+        await stop(task)
+        return server.simulator.stats.api_requests
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def without_patience(mocker: Any) -> None:
+    """A check is one request, so that a passing fault ends it."""
+    mocker.patch("airflow_provider_zcc.hooks.zoom_contact_center._BRIEF_PATIENCE", 0.0)
+
+
+class TestChecks:
+    def test_it_fires_when_enough_engagements_are_there(self, zoom: SimulatorServer):
+        count = len(zoom.simulator.truth(START, END))
+        assert outcome(trigger(min_engagements=count)) == {"status": "available", "engagements": count}
+        assert zoom.simulator.stats.api_requests == 1
+
+    def test_it_asks_again_until_they_are(self, zoom: SimulatorServer):
+        zoom.simulator.faults = [Fault("page", details={"total_records": count}) for count in (0, 1, 2, 3)]
+        assert outcome(trigger(min_engagements=3)) == {"status": "available", "engagements": 3}
+        assert zoom.simulator.stats.api_requests == 4
+
+    @pytest.mark.usefixtures("zoom")
+    def test_an_empty_interval_may_be_enough(self):
+        start, end = QUIET
+        assert outcome(trigger(start=start - timedelta(days=1), end=end - timedelta(days=1), min_engagements=0)) == {
+            "status": "available",
+            "engagements": 0,
+        }
+
+    def test_it_waits_between_two_checks(self, zoom: SimulatorServer):
+        assert asked_while_it_ran_on(trigger(min_engagements=10**9, poke_interval=LONG), zoom, 1) == 1
+
+    @pytest.mark.parametrize(
+        "filters",
+        [
+            {"queue_id": next(iter(QUEUES)), "timezone": "Europe/Berlin"},
+            {"consumer_number": NUMBERS[3]},
+            {"channel": "Voice", "direction": "inbound"},
+            {"channel_sources": ("sms", "whatsapp")},
+            {"channel_types": "voice, sms"},
+        ],
+    )
+    def test_only_what_passes_the_filters_counts(self, zoom: SimulatorServer, filters: dict[str, Any]):
+        zoom_says = ZoomContactCenterHook().count_engagements(START, END, **filters)
+        assert 0 < zoom_says < len(zoom.simulator.truth(START, END))
+        assert outcome(restarted(trigger(**filters)))["engagements"] == zoom_says
+
+    @pytest.mark.parametrize(
+        ("counts", "stable_checks", "checks"), [([3, 4], 1, 1), ([3, 3], 2, 2), ([3, 4, 4, 5, 5, 5, 5], 3, 6)]
+    )
+    def test_the_count_has_to_stay_the_same(
+        self, zoom: SimulatorServer, counts: list[int], stable_checks: int, checks: int
+    ):
+        zoom.simulator.faults = [Fault("page", details={"total_records": count}) for count in counts]
+        assert outcome(trigger(stable_checks=stable_checks))["engagements"] == counts[checks - 1]
+        assert zoom.simulator.stats.api_requests == checks
+
+
+class TestSettling:
+    def test_nothing_is_asked_before_the_interval_has_settled(self, zoom: SimulatorServer):
+        async def run() -> None:
+            task = asyncio.create_task(event_of(trigger(end=hours_from_now(-1), settle=timedelta(hours=2))))
+            await asyncio.sleep(0.1)
+            assert not task.done()
+            await stop(task)
+
+        asyncio.run(run())
+        assert asked_nothing(zoom)
+
+    def test_it_asks_as_soon_as_the_interval_has_settled(self, start_zoom: StartZoom):
+        end = datetime.now(UTC) - timedelta(minutes=1)
+        server = start_zoom(Engagements([int(end.timestamp()) - 60]))
+        settle = datetime.now(UTC) + timedelta(seconds=0.5) - end
+        waiting = trigger(start=end - timedelta(hours=1), end=end, settle=settle, poke_interval=LONG)
+        assert outcome(waiting) == {"status": "available", "engagements": 1}
+        assert datetime.now(UTC) >= end + settle
+        assert server.simulator.stats.api_requests == 1
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ({"queue_id": "nobody"}, "Queue does not exist"),
+            ({"channel": "fax"}, "channel does not know 'fax'"),
+            ({"start": "2026-11-03T00:00:00"}, "start has no timezone"),
+            ({"end": START}, "is not after start"),
+        ],
+    )
+    @pytest.mark.usefixtures("zoom")
+    def test_what_cannot_pass_ends_it_at_once(self, arguments: dict[str, Any], words: str):
+        event = outcome(trigger(**arguments, poke_interval=LONG))
+        assert event["status"] == "failed"
+        assert words in event["message"]
+
+    @pytest.mark.parametrize(
+        ("changes", "config", "words"),
+        [
+            ({"password": "wrong"}, {}, "Client Secret"),
+            ({"login": ""}, {}, "lacks login (Client ID)"),
+            ({}, {"scopes": ["user:read"]}, "contact_center:read:list_engagements:admin"),
+            ({}, {"refusal": (403, {"code": 9001, "message": "No permission."})}, "No permission"),
+        ],
+    )
+    def test_a_refusal_ends_it_at_once(
+        self,
+        zoom: SimulatorServer,
+        connect_zoom: ConnectZoom,
+        changes: dict[str, object],
+        config: dict[str, Any],
+        words: str,
+    ):
+        connect_zoom(zoom, **changes)
+        zoom.simulator.config = Config(**config)
+        event = outcome(trigger(poke_interval=LONG))
+        assert event["status"] == "failed"
+        assert words in event["message"]
+
+    def test_a_refusal_after_hours_of_waiting_ends_it_at_once(self, zoom: SimulatorServer):
+        zoom.simulator.faults = [refusing(403, 9001, "No permission.", after=3)]
+        assert outcome(trigger(min_engagements=10**9))["status"] == "failed"
+        assert zoom.simulator.stats.api_requests == 4
+
+    @pytest.mark.usefixtures("without_patience")
+    def test_a_corrected_connection_counts_from_the_next_check(self, zoom: SimulatorServer, connect_zoom: ConnectZoom):
+        async def run() -> Any:
+            connect_zoom(zoom, host="http://127.0.0.1:9/v2")
+            task = asyncio.create_task(event_of(trigger(poke_interval=0.05)))
+            await asyncio.sleep(0.1)
+            connect_zoom(zoom)
+            return await asyncio.wait_for(task, 30)
+
+        assert asyncio.run(run())["status"] == "available"
+
+    @pytest.mark.usefixtures("without_patience")
+    @pytest.mark.parametrize("fault", ["reset", "cut", "unavailable", "rate limit"])
+    def test_what_may_pass_is_logged_and_asked_again(
+        self, zoom: SimulatorServer, capfd: pytest.CaptureFixture[str], fault: str
+    ):
+        faults = {"unavailable": refusing(503, 503, "Unavailable.", times=2), "rate limit": refusing(429, 429, "Slow.")}
+        faults["rate limit"].times = 2
+        zoom.simulator.faults = [faults.get(fault) or Fault(fault, times=2)]
+        assert outcome(trigger())["status"] == "available"
+        assert zoom.simulator.stats.api_requests == 3
+        assert capfd.readouterr().out.count("Asking again in 0 s.") == 2
+
+    def test_a_hiccup_is_waited_out_within_a_check(self, zoom: SimulatorServer):
+        zoom.simulator.faults = [refusing(503, 503, "Unavailable.", times=1)]
+        assert outcome(trigger(poke_interval=LONG))["status"] == "available"
+
+    def test_a_time_that_zoom_names_is_waited_for_whatever_the_interval(self, zoom: SimulatorServer):
+        zoom.simulator.faults = [daily_limit_until(hours_from_now(6))]
+        assert asked_while_it_ran_on(trigger(), zoom, 1) == 1
+
+    @pytest.mark.usefixtures("without_patience")
+    def test_zoom_is_asked_at_the_time_that_it_names(self, zoom: SimulatorServer):
+        moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+        zoom.simulator.faults = [daily_limit_until(moment, times=1)]
+        assert outcome(trigger(poke_interval=LONG))["status"] == "available"
+        assert datetime.now(UTC) >= moment
+
+    def test_a_time_years_away_is_no_reason_not_to_ask_within_a_day(self, zoom: SimulatorServer, mocker: Any):
+        zoom.simulator.faults = [daily_limit_until(hours_from_now(50_000), times=1)]
+        slept = []
+        sleep = asyncio.sleep
+
+        async def no_sleep(seconds: float) -> None:
+            slept.append(seconds)
+            await sleep(0)
+
+        mocker.patch("airflow_provider_zcc.triggers.engagements.asyncio.sleep", no_sleep)
+        assert outcome(trigger())["status"] == "available"
+        assert max(slept) == timedelta(days=1).total_seconds()
+
+
+class TestRestart:
+    def test_another_triggerer_goes_on_with_the_same_question(self):
+        arguments = {
+            "zcc_conn_id": "other",
+            "start": START.isoformat(),
+            "end": END.isoformat(),
+            "queue_id": "queue",
+            "user_id": "agent",
+            "consumer_number": "+15550001111",
+            "channel_types": None,
+            "channel": "voice",
+            "channel_sources": ["sms", "whatsapp"],
+            "direction": "inbound",
+            "timezone": "Europe/Berlin",
+            "min_engagements": 7,
+            "settle": timedelta(minutes=7),
+            "stable_checks": 3,
+            "poke_interval": 17.5,
+        }
+        before = EngagementsTrigger(**arguments)
+        assert before.serialize()[1] == arguments
+        assert restarted(before).serialize() == before.serialize()
+
+    def test_a_restart_while_it_waits_loses_nothing_but_the_stable_checks(self, zoom: SimulatorServer):
+        zoom.simulator.faults = [Fault("page", details={"total_records": n}) for n in (4, 4, 4, 4, 4)]
+        before = trigger(stable_checks=3, poke_interval=0.05)
+
+        async def run() -> None:
+            task = asyncio.create_task(event_of(before))
+            await until(lambda: zoom.simulator.stats.api_requests == 2)
+            await stop(task)
+
+        asyncio.run(run())
+        assert outcome(restarted(before)) == {"status": "available", "engagements": 4}
+        assert zoom.simulator.stats.api_requests == 5
+
+    def test_no_secret_is_serialized_and_no_number_shown(self, zoom: SimulatorServer):
+        asked = trigger(consumer_number="+15550004444", min_engagements=0)
+        event = outcome(asked)
+        config = zoom.simulator.config
+        for secret in (config.client_id, config.client_secret, config.account_id, "simulated."):
+            assert secret not in json.dumps(asked.serialize(), default=str)
+        assert "5550004444" not in f"{asked!r} {asked} {event}"
+
+    def test_a_refusal_that_quotes_the_number_is_told_without_it(
+        self, zoom: SimulatorServer, caplog: pytest.LogCaptureFixture
+    ):
+        caplog.set_level(logging.INFO)
+        number = "+15550004444"
+        zoom.simulator.faults = [refusing(404, 1001, f"Consumer does not exist: {number}.")]
+        event = outcome(trigger(consumer_number=number))
+        assert "Consumer does not exist: ***" in event["message"]
+        assert "5550004444" not in caplog.text
+
+
+class TestManyInOneTriggerer:
+    def test_a_hundred_do_not_hold_up_the_loop_or_each_other(self, start_zoom: StartZoom):
+        answer_time, triggers, checks = 0.1, 100, 3
+        server = start_zoom(latency=answer_time)
+        outcome(trigger())  # What is imported for the first check, is.
+        asked: dict[int, list[float]] = {number: [] for number in range(triggers)}
+        ended: dict[int, list[float]] = {number: [] for number in range(triggers)}
+        in_flight, most_in_flight = 0, 0
+        lock = threading.Lock()
+
+        class Watched(EngagementsTrigger):
+            """Writes down when it asks."""
+
+            def _ask(self, interval: Any) -> int:
+                nonlocal in_flight, most_in_flight
+                with lock:
+                    in_flight += 1
+                    most_in_flight = max(most_in_flight, in_flight)
+                    asked[self.number].append(time.monotonic())
+                try:
+                    return super()._ask(interval)
+                finally:
+                    with lock:
+                        in_flight -= 1
+                        ended[self.number].append(time.monotonic())
+
+        async def lags(stopped: asyncio.Event) -> list[float]:
+            found, pause = [], answer_time / 20
+            while not stopped.is_set():
+                before = time.monotonic()
+                await asyncio.sleep(pause)
+                found.append(time.monotonic() - before - pause)
+            return found
+
+        async def run() -> list[float]:
+            waiting = []
+            for number in range(triggers):
+                watched = Watched(start=START, end=END, min_engagements=10**9, poke_interval=0.2)
+                watched.number = number  # type: ignore[attr-defined]
+                waiting.append(asyncio.create_task(event_of(watched)))
+            stopped = asyncio.Event()
+            probe = asyncio.create_task(lags(stopped))
+            await until(lambda: all(len(times) >= checks for times in ended.values()))
+            stopped.set()
+            await stop(*waiting)
+            return await probe
+
+        late = sorted(asyncio.run(run()))
+        median, longest = late[len(late) // 2] / answer_time, late[-1] / answer_time
+        counts = sorted(len(times) for times in asked.values())
+        print(
+            f"{triggers} triggers made {counts[0]} to {counts[-1]} checks each, {most_in_flight} at a time. "
+            f"The loop was late by {median:.1%} of the time that an answer takes (median; longest: {longest:.0%})."
+        )
+        assert most_in_flight == CHECKS_IN_FLIGHT
+        assert server.simulator.stats.statuses[200] >= triggers * checks
+        assert counts[-1] - counts[0] <= 2
+        # A loop that asks by itself is late by an answer's time, again and again.
+        assert median < 0.25
+        assert late[int(len(late) * 0.9)] < answer_time
+
+    def test_they_share_one_pace(self, start_zoom: StartZoom, connect_zoom: ConnectZoom):
+        server = start_zoom(requests_per_second=20)
+        connect_zoom(server, extra={"requests_per_second": 20})
+
+        async def run() -> list[Any]:
+            return await asyncio.gather(*(event_of(trigger(poke_interval=LONG)) for _ in range(40)))
+
+        assert [event["status"] for event in asyncio.run(run())] == ["available"] * 40
+        # Each with a pace of its own, they would be refused by the dozen.
+        assert server.simulator.stats.statuses[429] <= 4
+
+    def test_a_connection_that_hangs_holds_up_no_other(
+        self, zoom: SimulatorServer, start_simulator: StartSimulator, monkeypatch: pytest.MonkeyPatch
+    ):
+        hanging, released = start_simulator(), threading.Event()
+        hanging.simulator.faults = [Fault("hold", times=-1, details={"until": released.is_set})]
+        monkeypatch.setenv("AIRFLOW_CONN_HANGING", json.dumps(hanging.connection))
+
+        async def run() -> Any:
+            stuck = [asyncio.create_task(event_of(trigger(zcc_conn_id="hanging"))) for _ in range(100)]
+            try:
+                await until(lambda: hanging.simulator.stats.api_requests == CHECKS_IN_FLIGHT)
+                return await asyncio.wait_for(event_of(trigger()), 30)
+            finally:
+                released.set()
+                await stop(*stuck)
+
+        assert asyncio.run(run())["status"] == "available"
+        assert zoom.simulator.stats.api_requests == 1
+
+    def test_one_that_is_cancelled_in_line_never_asks(self, start_zoom: StartZoom):
+        released = threading.Event()
+        server = start_zoom()
+        server.simulator.faults = [Fault("hold", times=-1, details={"until": released.is_set})]
+
+        async def run() -> None:
+            waiting = [asyncio.create_task(event_of(trigger(poke_interval=LONG))) for _ in range(CHECKS_IN_FLIGHT + 20)]
+            await until(lambda: server.simulator.stats.api_requests == CHECKS_IN_FLIGHT)
+            await stop(*waiting)
+            released.set()
+            await event_of(trigger(poke_interval=LONG))
+
+        asyncio.run(run())
+        assert server.simulator.stats.api_requests == CHECKS_IN_FLIGHT + 1
