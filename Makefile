@@ -2,6 +2,7 @@
 # make test    all tests
 # make lint    style, types, import rules
 # make format  let ruff format the code
+# make celery-demo   a month, on Airflow's CeleryExecutor, while one of two workers is killed
 # make bench   this provider and others side by side, on the simulator; make profile: where our CPU time goes
 
 PYTHON ?= python3
@@ -9,6 +10,7 @@ AIRFLOW ?= 3.3
 VENV := .venv
 BIN := $(VENV)/bin
 BENCHMARKS := .venv-benchmarks
+CELERY := .venv-celery
 STAMP := $(VENV)/.installed-$(AIRFLOW)
 
 # Airflow writes its database, configuration and logs here, and nowhere else.
@@ -16,7 +18,7 @@ export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test lint format bench profile clean
+.PHONY: demo celery-demo test lint format bench profile clean
 
 demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
@@ -41,6 +43,16 @@ $(STAMP): constraints/airflow-$(AIRFLOW).txt constraints/tools.txt pyproject.tom
 		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt --editable '.[dev]'
 	@touch $@
 
+celery-demo: $(CELERY)/.installed
+	@exec $(CELERY)/bin/python -m tests.celery_demo $(CELERY_ARGS)
+
+$(CELERY)/.installed: $(STAMP) constraints/airflow-3.3.txt constraints/celery.txt
+	$(PYTHON) -m venv --clear $(CELERY)
+	$(BIN)/uv pip install --quiet --system-certs --python $(CELERY)/bin/python \
+		--constraint constraints/airflow-3.3.txt --constraint constraints/tools.txt --constraint constraints/celery.txt \
+		--editable '.[dev]' apache-airflow-providers-celery asyncpg psycopg2-binary
+	@touch $@
+
 bench: $(STAMP) $(BENCHMARKS)/.installed
 	@exec $(BIN)/python -m benchmarks $(BENCH_ARGS)
 
@@ -55,4 +67,4 @@ profile: $(STAMP)
 	@exec $(BIN)/python -m benchmarks.profile
 
 clean:
-	rm -rf $(VENV) $(BENCHMARKS) .airflow build dist *.egg-info
+	rm -rf $(VENV) $(BENCHMARKS) $(CELERY) .airflow build dist *.egg-info

@@ -30,6 +30,7 @@ with DAG(
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
+    default_args={"retries": 3},
     params={
         "month": Param(type="string", pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="YYYY-MM, in UTC"),
         "first_day": Param(1, type="integer", minimum=1, maximum=31),
@@ -63,5 +64,4 @@ with DAG(
         map_index_template="{{ task.start[:10] }}",
         pool=os.environ.get("ZCC_POOL", "default_pool"),
         max_active_tis_per_dag=4,
-        retries=3,
     ).expand_kwargs(days())

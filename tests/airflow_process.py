@@ -9,9 +9,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import psutil
 
 EXAMPLE_DAGS = Path(__file__).parent.parent / "example_dags"
 
@@ -25,6 +28,7 @@ class AirflowProcess:
 
     def __init__(self, dags_folder: Path, environment: Mapping[str, str]) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="airflow-")
+        self._services: dict[str, subprocess.Popen[bytes]] = {}
         self.log = ""
         inherited = {
             name: value
@@ -53,10 +57,46 @@ class AirflowProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for service in self._services.values():
+            end(service)
         self._home.cleanup()
 
+    def start(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Run a service of Airflow, such as ``scheduler``, until the context ends.
+
+        :param name: what to call it.
+        :param arguments: of the command ``airflow``.
+        :param environment: further environment variables, for it alone.
+        """
+        with self._log_of(name).open("wb") as log:
+            self._services[name] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *arguments],
+                env=self._environment | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+        return self._services[name]
+
+    def require_services(self) -> None:
+        """Make sure that all services run.
+
+        :raises RuntimeError: with the end of what it printed, if one does not.
+        """
+        for name, service in self._services.items():
+            if service.poll() is not None:
+                raise RuntimeError(f"{name} ended with {service.returncode}:\n{_last(self.said(name))}")
+
+    def said(self, name: str) -> str:
+        """Return what a service printed."""
+        return self._log_of(name).read_text(errors="replace")
+
+    def _log_of(self, name: str) -> Path:
+        return Path(self._home.name) / f"{name}.log"
+
     def run_dags(self, *runs: str) -> dict[str, dict[str, Any]]:
-        """Run Dags, each given as ``DAG_ID@LOGICAL_DATE``; what they log is in :attr:`log`.
+        """Run Dags, each given as ``DAG_ID@LOGICAL_DATE[@CONF]``; what they log is in :attr:`log`.
 
         :return: for each run its ``state``, its ``tasks`` with ``state`` and ``tries``, and its ``xcoms``.
         """
@@ -84,6 +124,20 @@ class AirflowProcess:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
         if process.returncode:
-            last = "\n".join(self.log.splitlines()[-40:])
-            raise RuntimeError(f"{module} {' '.join(arguments)} ended with {process.returncode}:\n{last}")
+            raise RuntimeError(f"{module} {' '.join(arguments)} ended with {process.returncode}:\n{_last(self.log)}")
         return self.log
+
+
+def _last(text: str) -> str:
+    return "\n".join(text.splitlines()[-40:])
+
+
+def end(service: subprocess.Popen[bytes]) -> None:
+    """Kill a service with all its processes at once, as if its machine were switched off."""
+    if service.poll() is None:
+        # Airflow gives each task a process group of its own.
+        processes = [psutil.Process(service.pid), *psutil.Process(service.pid).children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+    service.wait()
