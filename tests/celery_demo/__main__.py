@@ -162,7 +162,7 @@ class Demo:
             end(worker)
         else:
             worker.send_signal(getattr(signal, f"SIG{signal_name}"))
-        self._struck = self._seconds()
+        self._struck = self._samples[-1].seconds
         days = [f"{self._days[task['map_index']]:%Y-%m-%d}" for task in running if task["hostname"] == name]
         print(f"{self._struck:6.1f} s  SIG{signal_name} to {name}, which reads {', '.join(days)}", flush=True)
 
