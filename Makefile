@@ -2,6 +2,7 @@
 # make test    all tests
 # make lint    style, types, import rules
 # make format  let ruff format the code
+# make celery-demo   a month, on Airflow's CeleryExecutor, while one of two workers is killed
 # make docs    the documentation, as a site in build/docs
 # make build   the wheel and the source distribution, checked, in dist
 # make hooks   let git run style and types before each commit
@@ -12,6 +13,7 @@ AIRFLOW ?= 3.3
 VENV := .venv
 BIN := $(VENV)/bin
 BENCHMARKS := .venv-benchmarks
+CELERY := .venv-celery
 STAMP := $(VENV)/.installed-$(AIRFLOW)
 
 # Airflow writes its database, configuration and logs here, and nowhere else.
@@ -19,7 +21,7 @@ export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test lint format docs build hooks bench profile clean
+.PHONY: demo celery-demo test lint format docs build hooks bench profile clean
 
 demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
@@ -66,6 +68,16 @@ $(STAMP)-docs $(STAMP)-release: $(STAMP)-%: $(STAMP) constraints/%.txt
 		--constraint constraints/$*.txt --editable '.[$*]'
 	@touch $@
 
+celery-demo: $(CELERY)/.installed
+	@exec $(CELERY)/bin/python -m tests.celery_demo $(CELERY_ARGS)
+
+$(CELERY)/.installed: $(STAMP) constraints/airflow-3.3.txt constraints/celery.txt
+	$(PYTHON) -m venv --clear $(CELERY)
+	$(BIN)/uv pip install --quiet --system-certs --python $(CELERY)/bin/python \
+		--constraint constraints/airflow-3.3.txt --constraint constraints/tools.txt --constraint constraints/celery.txt \
+		--editable '.[dev]' apache-airflow-providers-celery asyncpg psycopg2-binary
+	@touch $@
+
 bench: $(STAMP) $(BENCHMARKS)/.installed
 	@exec $(BIN)/python -m benchmarks $(BENCH_ARGS)
 
@@ -80,4 +92,4 @@ profile: $(STAMP)
 	@exec $(BIN)/python -m benchmarks.profile
 
 clean:
-	rm -rf $(VENV) $(BENCHMARKS) .airflow build dist *.egg-info
+	rm -rf $(VENV) $(BENCHMARKS) $(CELERY) .airflow build dist *.egg-info

@@ -23,6 +23,7 @@ with DAG(
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
+    default_args={"retries": 3},
     tags=["zoom"],
 ) as dag:
 
@@ -46,5 +47,4 @@ with DAG(
         s3_bucket="{{ var.value.get('zcc_bucket', 'my-lake') }}",
         # The tasks share the account's rate limit: two at a time use it as well as seven.
         max_active_tis_per_dagrun=2,
-        retries=3,
     ).expand_kwargs(days())

@@ -96,7 +96,7 @@ class AirflowProcess:
         return Path(self._home.name) / f"{name}.log"
 
     def run_dags(self, *runs: str) -> dict[str, dict[str, Any]]:
-        """Run Dags, each given as ``DAG_ID@LOGICAL_DATE``; what they log is in :attr:`log`.
+        """Run Dags, each given as ``DAG_ID@LOGICAL_DATE[@CONF]``; what they log is in :attr:`log`.
 
         :return: for each run its ``state``, its ``tasks`` with ``state`` and ``tries``, and its ``xcoms``.
         """

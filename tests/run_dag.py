@@ -1,9 +1,9 @@
 """
 Run Dags in Airflow and report what came of them, as a process of its own.
 
-``python -m tests.run_dag --report FILE DAG_ID@LOGICAL_DATE ...`` takes the Dags of ``AIRFLOW__CORE__DAGS_FOLDER``
-through Airflow's own ``dag.test()``, which is what ``airflow dags test`` calls. The report is JSON: for each run its
-state; state, number of tries and XComs of each task.
+``python -m tests.run_dag --report FILE DAG_ID@LOGICAL_DATE[@CONF] ...`` takes the Dags of
+``AIRFLOW__CORE__DAGS_FOLDER`` through Airflow's own ``dag.test()``, which is what ``airflow dags test`` calls. The
+report is JSON: for each run its state; state, number of tries and XComs of each task.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 
-def run(dag_id: str, logical_date: str) -> dict[str, Any]:
+def run(dag_id: str, logical_date: str, conf: str = "null") -> dict[str, Any]:
     """Run a Dag once.
 
     :param dag_id: the Dag.
     :param logical_date: of the run, ISO 8601; empty for a run without one.
+    :param conf: the params it is triggered with, in JSON.
     """
     dag = get_bagged_dag(bundle_names=None, dag_id=dag_id)
-    dag_run = dag.test(logical_date=pendulum.parse(logical_date) if logical_date else None)
+    dag_run = dag.test(logical_date=pendulum.parse(logical_date) if logical_date else None, run_conf=json.loads(conf))
     with create_session() as session:
         same_run = {"dag_id": dag_id, "run_id": dag_run.run_id}
         tasks = session.scalars(select(TaskInstance).filter_by(**same_run)).all()
@@ -43,11 +44,11 @@ def run(dag_id: str, logical_date: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.run_dag", description="Run Dags in Airflow.")
     parser.add_argument("--report", type=Path, required=True, help="where to write what came of them")
-    parser.add_argument("runs", nargs="+", metavar="DAG_ID@LOGICAL_DATE")
+    parser.add_argument("runs", nargs="+", metavar="DAG_ID@LOGICAL_DATE[@CONF]")
     arguments = parser.parse_args()
     report = {}
     for wanted in arguments.runs:
-        report[wanted] = run(*wanted.split("@"))
+        report[wanted] = run(*wanted.split("@", 2))
         arguments.report.write_text(json.dumps(report))
 
 

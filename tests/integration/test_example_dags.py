@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.airflow_process import EXAMPLE_DAGS, AirflowProcess
-from tests.integration.conftest import BUCKET, exact, lines_of
+from tests.integration.conftest import BUCKET, exact, keys_of, lines_of
 from tests.s3_server import S3Server
 from tests.zoom_simulator.server import SimulatorServer
 
@@ -57,12 +58,26 @@ class TestInAirflow:
         for day in days:
             assert exact(lines_of(s3, key.format(day))) == exact(zoom.simulator.truth(day, day + timedelta(days=1)))
 
+    def test_the_backfill_writes_each_wanted_day_of_the_month_and_no_other(
+        self, airflow_with_examples: AirflowProcess, zoom: SimulatorServer, s3: S3Server
+    ) -> None:
+        conf = {"month": "2026-10", "first_day": 30, "last_day": 31}
+        before = keys_of(s3)
+        [run] = airflow_with_examples.run_dags(f"zcc_backfill_month@@{json.dumps(conf)}").values()
+        assert run["state"] == "success"
+        days = [datetime(2026, 10, day, tzinfo=UTC) for day in (30, 31)]
+        keys = {day: f"zoom/engagements/date={day:%Y-%m-%d}/engagements.jsonl.gz" for day in days}
+        assert keys_of(s3) - before == set(keys.values())
+        for day in days:
+            assert exact(lines_of(s3, keys[day])) == exact(zoom.simulator.truth(day, day + timedelta(days=1)))
+
 
 def test_they_parse_without_connections() -> None:
     with AirflowProcess(EXAMPLE_DAGS, {}) as airflow:
         airflow.call("airflow", "dags", "reserialize")
         assert "No data found" in airflow.call("airflow", "dags", "list-import-errors")
         listed = airflow.call("airflow", "dags", "list")
+    assert "zcc_backfill_month" in listed
     assert "zcc_daily" in listed
     assert "zcc_hourly" in listed
     assert "zcc_trailing_week" in listed

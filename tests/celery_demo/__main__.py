@@ -1,0 +1,268 @@
+"""
+``make celery-demo``: a month of engagements into S3, by Airflow's CeleryExecutor, while one of two workers dies.
+
+PostgreSQL and Redis, or Valkey, are the system's; Zoom is the simulator and S3 is moto, all on loopback. The Dag is
+``zcc_backfill_month``. In the middle, one worker is killed with all that it runs, as if its machine were switched off.
+At the end each day in S3 is held against what the simulator has, line by line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import logging
+import math
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.airflow_process import end
+from tests.celery_demo.cluster import DETECTION_INTERVAL, HEARTBEAT_TIMEOUT, RETRY_DELAY, SLOTS, WORKERS, CeleryCluster
+from tests.celery_demo.servers import ProgramMissing, program
+from tests.s3_server import S3Server
+from tests.zoom_simulator.app import Config, ZoomSimulator
+from tests.zoom_simulator.data import Engagements
+from tests.zoom_simulator.server import SimulatorServer
+
+DAG, TASK, BUCKET, POOL = "zcc_backfill_month", "engagements_to_s3", "lake", "zoom"
+ENGAGEMENTS_A_DAY, LATENCY, REQUESTS_PER_SECOND = 2_500, 0.15, 20
+#: Share of the days that are done when a worker dies, and seconds that its tasks have run by then.
+MIDDLE, RUNNING_FOR = 1 / 3, 2.0
+#: Seconds over which the most that was used of the rate limit is looked for.
+BUSY = 20.0
+PATIENCE = 900.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How far the run was at a moment."""
+
+    seconds: float
+    requests: int
+    refused: int
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.celery_demo", description="A month, two workers, one dies.")
+    parser.add_argument(
+        "--signal",
+        choices=("KILL", "TERM", "QUIT"),
+        default="KILL",
+        help="KILL (default): all processes of a worker at once. TERM, QUIT: its first process alone",
+    )
+    parser.add_argument("--hide-limits", action="store_true", help="Zoom does not say what its rate limit is")
+    arguments = parser.parse_args()
+    logging.disable(logging.INFO)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        for names in (("initdb",), ("valkey-server", "redis-server")):
+            program(*names)
+    except ProgramMissing as error:
+        print(error)
+        return 2
+    last = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    first = (last - timedelta(days=1)).replace(day=1)
+    with ExitStack() as stack:
+        return Demo(stack, first, last, announces_limits=not arguments.hide_limits).run(arguments.signal)
+
+
+class Demo:
+    """A month, and what becomes of it.
+
+    :param stack: ends what is started.
+    :param first: day of the month.
+    :param last: midnight after the month.
+    :param announces_limits: whether Zoom says what its rate limit is.
+    """
+
+    def __init__(self, stack: ExitStack, first: datetime, last: datetime, *, announces_limits: bool) -> None:
+        self._days = [first + timedelta(days=number) for number in range((last - first).days)]
+        engagements = Engagements.of_a_contact_centre(ENGAGEMENTS_A_DAY * len(self._days), len(self._days), end=last)
+        self._simulator = ZoomSimulator(
+            engagements,
+            Config(latency=LATENCY, requests_per_second=REQUESTS_PER_SECOND, announces_limits=announces_limits),
+        )
+        zoom = stack.enter_context(SimulatorServer(self._simulator))
+        self._s3 = stack.enter_context(S3Server())
+        self._s3.client.create_bucket(Bucket=BUCKET)
+        connection: dict[str, Any] = zoom.connection
+        connection["extra"]["requests_per_second"] = REQUESTS_PER_SECOND
+        print(
+            f"Zoom:    simulated, {len(engagements.starts):,} engagements in {len(self._days)} days, "
+            f"{LATENCY * 1_000:.0f} ms an answer, {REQUESTS_PER_SECOND} requests/s allowed to the account\n"
+            f"S3:      moto at {self._s3.url}\n"
+            f"Airflow: CeleryExecutor, PostgreSQL, Redis, {len(WORKERS)} workers of {SLOTS} slots, starting",
+            flush=True,
+        )
+        self._cluster = stack.enter_context(
+            CeleryCluster(
+                {
+                    "AIRFLOW_CONN_ZCC_DEFAULT": json.dumps(connection),
+                    "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(self._s3.connection),
+                    "AIRFLOW_VAR_ZCC_BUCKET": BUCKET,
+                    "ZCC_POOL": POOL,
+                }
+            )
+        )
+        self._cluster.make_pool(POOL, 4)
+        print(f"         it is there: {self._cluster.url}; {POOL} is a pool of 4 slots", flush=True)
+        self._samples: list[Sample] = []
+        self._struck: float | None = None
+
+    def run(self, signal_name: str) -> int:
+        """Run the month, end a worker in the middle, and say whether every day is exact."""
+        self._run = self._cluster.trigger(DAG, {"month": f"{self._days[0]:%Y-%m}"})
+        self._started = time.monotonic()
+        print(f"\nrunning   {DAG} for {self._days[0]:%Y-%m}", flush=True)
+        state, told = "queued", 0.0
+        while state in ("queued", "running"):
+            if self._seconds() > PATIENCE:
+                print(f"The Dag run did not end within {PATIENCE:.0f} s.")
+                return 1
+            time.sleep(0.5)
+            tasks = self._tasks()
+            self._samples.append(self._sample())
+            if self._struck is None:
+                self._strike_in_the_middle(tasks, signal_name)
+            if self._seconds() - told >= 10:
+                told = self._seconds()
+                self._tell(tasks)
+            state = self._cluster.ask("GET", self._run)["state"]
+        return self._report(state)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    def _sample(self) -> Sample:
+        stats = self._simulator.stats
+        return Sample(self._seconds(), stats.api_requests, stats.statuses[429])
+
+    def _tasks(self) -> list[dict[str, Any]]:
+        found = self._cluster.ask("GET", f"{self._run}/taskInstances?task_id={TASK}&limit=100")["task_instances"]
+        return [task for task in found if task["task_id"] == TASK and task["map_index"] >= 0]
+
+    def _strike_in_the_middle(self, tasks: list[dict[str, Any]], signal_name: str) -> None:
+        """End the worker that runs most, once enough is done and its tasks are in the middle of their work."""
+        if sum(task["state"] == "success" for task in tasks) < MIDDLE * len(self._days):
+            return
+        begun = datetime.now(UTC) - timedelta(seconds=RUNNING_FOR)
+        running = [task for task in tasks if task["state"] == "running"]
+        old = Counter(task["hostname"] for task in running if datetime.fromisoformat(task["start_date"]) < begun)
+        [(name, count)] = old.most_common(1) or [("", 0)]
+        if count < 2:
+            return
+        worker = self._cluster.workers[name]
+        if signal_name == "KILL":
+            end(worker)
+        else:
+            worker.send_signal(getattr(signal, f"SIG{signal_name}"))
+        self._struck = self._samples[-1].seconds
+        days = [f"{self._days[task['map_index']]:%Y-%m-%d}" for task in running if task["hostname"] == name]
+        print(f"{self._struck:6.1f} s  SIG{signal_name} to {name}, which reads {', '.join(days)}", flush=True)
+
+    def _tell(self, tasks: list[dict[str, Any]]) -> None:
+        states = Counter(task["state"] for task in tasks)
+        running = Counter(task["hostname"] for task in tasks if task["state"] == "running")
+        sample = self._samples[-1]
+        print(
+            f"{sample.seconds:6.1f} s  {states['success']} of {len(self._days)} days done, running: "
+            f"{', '.join(f'{count} on {name}' for name, count in sorted(running.items())) or 'none'}; "
+            f"{sample.requests:,} requests, {sample.refused} of them refused (429)",
+            flush=True,
+        )
+
+    def _report(self, state: str) -> int:
+        seconds, tasks = self._seconds(), {task["map_index"]: task for task in self._tasks()}
+        print("\nday         engagements  in S3   exact  tries")
+        exact = records = 0
+        for number, day in enumerate(self._days):
+            truth = sorted(
+                line.translate({10: None, 13: None}).encode()
+                for line in self._simulator.truth(day, day + timedelta(days=1))
+            )
+            lines = sorted(self._lines(day))
+            exact += lines == truth
+            records += len(lines)
+            print(
+                f"{day:%Y-%m-%d}  {len(truth):>11,}  {len(lines):>5,}   {'yes' if lines == truth else 'NO':5}  "
+                f"{self._history(tasks.get(number))}"
+            )
+        retried = sum(task["try_number"] > 1 for task in tasks.values())
+        refused = self._simulator.stats.statuses[429]
+        requests = self._simulator.stats.api_requests
+        print(f"\nDag run   {state} after {seconds:.0f} s")
+        print(f"records   {records:,} in {exact} of {len(self._days)} days exact, byte by byte, none twice")
+        print(f"retried   {retried} of {len(self._days)} tasks")
+        print(f"requests  {requests:,}, {refused} of them refused with HTTP 429 ({refused / requests:.1%})")
+        self._report_use()
+        whole = state == "success" and exact == len(self._days) and self._struck is not None
+        if state != "success":
+            print(self._cluster.said("scheduler")[-5_000:])
+        if self._struck is None:
+            print("No worker was ended: at no moment was one in the middle of two tasks.")
+        print("complete" if whole else "NOT COMPLETE")
+        return 0 if whole else 1
+
+    def _report_use(self) -> None:
+        """Print which share of the account's rate limit was used: with two workers, with one, and at most."""
+        first = next((sample for sample in self._samples if sample.requests), self._samples[-1])
+        last = next(sample for sample in self._samples if sample.requests == self._samples[-1].requests)
+        middle = next((sample for sample in self._samples if sample.seconds >= (self._struck or math.inf)), last)
+        stretches = [
+            (since, until)
+            for since in self._samples
+            if (until := next((sample for sample in self._samples if sample.seconds >= since.seconds + BUSY), None))
+        ]
+        busiest = max(stretches, key=lambda stretch: _used(*stretch), default=(first, last))
+        for name, (since, until) in (
+            ("before", (first, middle)),
+            ("after", (middle, last)),
+            ("at most", busiest),
+        ):
+            print(
+                f"used      {_used(since, until):4.0%} of the rate limit {name}: "
+                f"{_let_through(since, until):,} requests in {until.seconds - since.seconds:.0f} s"
+            )
+        print(
+            f"settings  task_instance_heartbeat_timeout {HEARTBEAT_TIMEOUT} s, its detection_interval "
+            f"{DETECTION_INTERVAL} s, retry_delay {RETRY_DELAY} s (Airflow's own: 300, 10, 300)"
+        )
+
+    def _lines(self, day: datetime) -> list[bytes]:
+        key = f"zoom/engagements/date={day:%Y-%m-%d}/engagements.jsonl.gz"
+        try:
+            body = self._s3.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        except self._s3.client.exceptions.NoSuchKey:
+            return []
+        return gzip.decompress(body).split(b"\n")[:-1]
+
+    def _history(self, task: dict[str, Any] | None) -> str:
+        if task is None:
+            return ""
+        if task["try_number"] <= 1:
+            return f"{task['hostname']} {task['state']}"
+        tries = self._cluster.ask("GET", f"{self._run}/taskInstances/{TASK}/{task['map_index']}/tries")
+        return ", ".join(f"{attempt['hostname']} {attempt['state']}" for attempt in tries["task_instances"])
+
+
+def _let_through(since: Sample, until: Sample) -> int:
+    return until.requests - until.refused - since.requests + since.refused
+
+
+def _used(since: Sample, until: Sample) -> float:
+    """Return the share of the rate limit that was used between two samples."""
+    seconds = until.seconds - since.seconds
+    return _let_through(since, until) / seconds / REQUESTS_PER_SECOND if seconds else 0.0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
