@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.properties.arrivals import SimulatorWithArrivals
+from tests.properties.profile import TRIED
 from tests.properties.raw_server import RawServer
 from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.server import SimulatorServer
@@ -29,3 +30,9 @@ def growing_server() -> Iterator[SimulatorServer]:
 def raw_server() -> Iterator[RawServer]:
     with RawServer() as raw:
         yield raw
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much was tried."""
+    if TRIED["examples"]:
+        terminalreporter.write_line(", ".join(f"{count:,} {what}" for what, count in TRIED.items()))
