@@ -18,21 +18,22 @@ except ImportError:  # openlineage-python before 1.38 cannot say which part of a
     subset = None  # type: ignore[assignment]
 
 
-def of_a_task_that_begins(source: str, target: str) -> OperatorLineage:
-    """Return what a task is about to read and write.
+def of_a_task_that_begins(target: str) -> OperatorLineage:
+    """Return what a task is about to write.
 
-    :param source: URL that it reads.
     :param target: ``s3://`` URI of the object.
     """
-    return OperatorLineage(inputs=[InputDataset(*_name(source))], outputs=[OutputDataset(*_name(target))])
+    return OperatorLineage(outputs=[OutputDataset(*_name(target))])
 
 
-def of_a_task_that_ended(source: str, summary: Mapping[str, Any] | None) -> OperatorLineage:
+def of_a_task_that_ended(source: str | None, summary: Mapping[str, Any] | None) -> OperatorLineage:
     """Return what a task has read and written.
 
-    :param source: URL that it read.
+    :param source: URL that it read; None if it did not get so far.
     :param summary: its summary; None if it wrote nothing.
     """
+    if source is None:
+        return OperatorLineage()
     if summary is None:
         return OperatorLineage(inputs=[InputDataset(*_name(source))])
     part = {"subset": _began_in(summary["start"], summary["end"])} if subset else {}

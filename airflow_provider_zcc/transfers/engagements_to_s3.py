@@ -161,6 +161,9 @@ class EngagementsToS3Operator(BaseOperator):
         self.max_concurrency = max_concurrency
         self.deferrable = deferrable
         self._reader: EngagementReader | None = None
+        # OpenLineage asks in a fork of the task's process, where neither XComs nor connections can be relied on.
+        self._source: str | None = None
+        self._summary: dict[str, Any] | None = None
 
     def execute(self, context: Context) -> str:
         """Read the interval and write the object.
@@ -191,26 +194,20 @@ class EngagementsToS3Operator(BaseOperator):
             self._reader.stop()
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage:
-        """Tell OpenLineage what is about to be read and written, or it would name the outlets as well."""
+        """Tell OpenLineage what is about to be written; left to itself it would name the outlets."""
         from airflow_provider_zcc import lineage  # noqa: PLC0415
 
         bucket, key = self._bucket_and_key()
-        return lineage.of_a_task_that_begins(self._source(), f"s3://{bucket}/{key}")
+        return lineage.of_a_task_that_begins(f"s3://{bucket}/{key}")
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:  # noqa: ARG002
         """Tell OpenLineage what was read and written; also after a failure.
 
         :param task_instance: the one that ended.
         """
         from airflow_provider_zcc import lineage  # noqa: PLC0415
 
-        summary = task_instance.xcom_pull(
-            task_ids=task_instance.task_id, key="summary", map_indexes=task_instance.map_index
-        )
-        return lineage.of_a_task_that_ended(self._source(), summary)
-
-    def _source(self) -> str:
-        return ZoomContactCenterHook(self.zcc_conn_id).engagements_url
+        return lineage.of_a_task_that_ended(self._source, self._summary)
 
     def _extract(self, context: Context) -> str:
         started = time.monotonic()
@@ -220,6 +217,7 @@ class EngagementsToS3Operator(BaseOperator):
         self._reader = reader = hook.reader(
             *interval, fail_if_incomplete=self.on_incomplete == "fail", **rendered_filters(self, context)
         )
+        self._source = hook.engagements_url
         s3_hook = S3Hook(aws_conn_id=self.aws_conn_id, verify=self.verify)
         bucket, key = self._find_target(s3_hook)
         uri = f"s3://{bucket}/{key}"
@@ -227,7 +225,7 @@ class EngagementsToS3Operator(BaseOperator):
         lines = self._open(reader, hook, gzip=self._compresses(key))
         options = {"replace": self.replace, "encrypt": self.encrypt, "acl_policy": self.acl_policy}
         upload(lines, s3_hook, bucket, key, stop=reader.stop, **options)
-        summary = {
+        self._summary = summary = {
             "uri": uri,
             "start": interval.start.isoformat(),
             "end": interval.end.isoformat(),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.openlineage.facet import OutputStatisticsOutputDatasetFacet
-from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowSkipException, Asset
 from airflow.providers.openlineage.extractors import ExtractorManager, OperatorLineage
 from airflow.utils.state import TaskInstanceState
 from openlineage.client.serde import Serde
@@ -21,23 +21,6 @@ from tests.zoom_simulator.server import SimulatorServer
 KEY = "date=2026-11-03/engagements.jsonl.gz"
 
 
-class TaskInstance:
-    """One of a mapped task, that keeps its XComs."""
-
-    task_id = "task"
-    map_index = 3
-
-    def __init__(self) -> None:
-        self._xcoms: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self._xcoms[key] = value
-
-    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int) -> Any:
-        assert (task_ids, map_indexes) == (self.task_id, self.map_index)
-        return self._xcoms.get(key)
-
-
 class DagRun:
     run_id = "run"
 
@@ -50,14 +33,11 @@ def task(zoom: SimulatorServer, bucket: Bucket) -> EngagementsToS3Operator:  # n
     )
 
 
-@pytest.fixture
-def task_instance() -> TaskInstance:
-    return TaskInstance()
-
-
-def told(task: EngagementsToS3Operator, task_instance: TaskInstance, state: TaskInstanceState) -> OperatorLineage:
-    """Return what OpenLineage finds out about a task."""
-    return ExtractorManager().extract_metadata(DagRun(), task, state, task_instance)
+def told(task: EngagementsToS3Operator, state: TaskInstanceState) -> OperatorLineage:
+    """Return what OpenLineage finds out about a task, which may ask nobody for a connection or an XCom."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("AIRFLOW_CONN_ZCC_DEFAULT")
+        return ExtractorManager().extract_metadata(DagRun(), task, state, None)
 
 
 def names(datasets: list[Any]) -> list[tuple[str, str]]:
@@ -65,10 +45,10 @@ def names(datasets: list[Any]) -> list[tuple[str, str]]:
 
 
 def test_a_success_has_one_input_with_the_interval_and_one_output_with_statistics(
-    zoom: SimulatorServer, bucket: Bucket, task: EngagementsToS3Operator, task_instance: TaskInstance
+    zoom: SimulatorServer, bucket: Bucket, task: EngagementsToS3Operator
 ):
-    task.execute(context_of(ti=task_instance))
-    found = told(task, task_instance, TaskInstanceState.SUCCESS)
+    task.execute(context_of())
+    found = told(task, TaskInstanceState.SUCCESS)
     assert names(found.inputs) == [(zoom.url, "v2/contact_center/engagements")]
     assert names(found.outputs) == [(f"s3://{bucket.name}", KEY)]
     [read], [written] = found.inputs, found.outputs
@@ -85,40 +65,39 @@ def test_a_success_has_one_input_with_the_interval_and_one_output_with_statistic
     }
 
 
-def test_a_task_that_begins_tells_what_it_will_read_and_write(
-    zoom: SimulatorServer, bucket: Bucket, task: EngagementsToS3Operator, task_instance: TaskInstance
-):
-    found = told(task, task_instance, TaskInstanceState.RUNNING)
-    assert names(found.inputs) == [(zoom.url, "v2/contact_center/engagements")]
+def test_a_task_that_begins_tells_what_it_will_write_and_not_its_outlets(bucket: Bucket, task: EngagementsToS3Operator):
+    task.outlets = [Asset("s3://lake/engagements")]
+    found = told(task, TaskInstanceState.RUNNING)
     assert names(found.outputs) == [(f"s3://{bucket.name}", KEY)]
-    assert zoom.simulator.stats.api_requests == 0
+    assert found.inputs == []
+
+
+def test_a_task_that_failed_before_it_read_has_neither_input_nor_output(task: EngagementsToS3Operator):
+    found = told(task, TaskInstanceState.FAILED)
+    assert (found.inputs, found.outputs) == ([], [])
 
 
 @pytest.mark.parametrize("state", [TaskInstanceState.FAILED, TaskInstanceState.SKIPPED])
 def test_a_task_that_wrote_nothing_has_no_output(
-    zoom: SimulatorServer, task: EngagementsToS3Operator, task_instance: TaskInstance, state: TaskInstanceState
+    zoom: SimulatorServer, task: EngagementsToS3Operator, state: TaskInstanceState
 ):
     task.on_empty, task.start, task.end = "skip", *QUIET
     with pytest.raises(AirflowSkipException):
-        task.execute(context_of(ti=task_instance))
-    found = told(task, task_instance, state)
+        task.execute(context_of())
+    found = told(task, state)
     assert names(found.inputs) == [(zoom.url, "v2/contact_center/engagements")]
     assert found.outputs == []
 
 
-def test_a_failure_after_the_object_was_written_has_an_output(
-    bucket: Bucket, task: EngagementsToS3Operator, task_instance: TaskInstance
-):
-    task.execute(context_of(ti=task_instance))
-    assert names(told(task, task_instance, TaskInstanceState.FAILED).outputs) == [(f"s3://{bucket.name}", KEY)]
+def test_a_failure_after_the_object_was_written_has_an_output(bucket: Bucket, task: EngagementsToS3Operator):
+    task.execute(context_of())
+    assert names(told(task, TaskInstanceState.FAILED).outputs) == [(f"s3://{bucket.name}", KEY)]
 
 
-def test_nothing_of_the_account_or_a_person_is_told(
-    zoom: SimulatorServer, task: EngagementsToS3Operator, task_instance: TaskInstance
-):
-    began = told(task, task_instance, TaskInstanceState.RUNNING)
-    task.execute(context_of(ti=task_instance))
-    ended = told(task, task_instance, TaskInstanceState.SUCCESS)
+def test_nothing_of_the_account_or_a_person_is_told(zoom: SimulatorServer, task: EngagementsToS3Operator):
+    began = told(task, TaskInstanceState.RUNNING)
+    task.execute(context_of())
+    ended = told(task, TaskInstanceState.SUCCESS)
     text = "".join(Serde.to_json(dataset) for found in (began, ended) for dataset in (*found.inputs, *found.outputs))
     config = zoom.simulator.config
     for secret in (config.client_id, config.client_secret, config.account_id, "simulated.", NUMBERS[1], NUMBERS[1][1:]):
@@ -140,11 +119,11 @@ def test_the_source_is_the_host_of_the_connection(
 
 
 def test_an_openlineage_that_knows_no_subsets_is_told_the_rest(
-    bucket: Bucket, task: EngagementsToS3Operator, task_instance: TaskInstance, monkeypatch: pytest.MonkeyPatch
+    bucket: Bucket, task: EngagementsToS3Operator, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(lineage, "subset", None)
-    task.execute(context_of(ti=task_instance))
-    found = told(task, task_instance, TaskInstanceState.SUCCESS)
+    task.execute(context_of())
+    found = told(task, TaskInstanceState.SUCCESS)
     assert [dataset.inputFacets for dataset in found.inputs] == [{}]
     assert names(found.outputs) == [(f"s3://{bucket.name}", KEY)]
 
