@@ -37,6 +37,8 @@ class AirflowProcess:
             "AIRFLOW_HOME": self._home.name,
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            # An asset triggers no Dag that is paused.
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
             "PYTHONPATH": str(Path(__file__).parent.parent),
             **environment,
@@ -56,7 +58,7 @@ class AirflowProcess:
         self._home.cleanup()
 
     def run_dags(self, *runs: str) -> dict[str, dict[str, Any]]:
-        """Run Dags, each given as ``DAG_ID@LOGICAL_DATE``; what they log is in :attr:`log`.
+        """Run Dags, each given as ``DAG_ID@LOGICAL_DATE`` or ``DAG_ID@assets``; what they log is in :attr:`log`.
 
         :return: for each run its ``state``, its ``tasks`` with ``state`` and ``tries``, and its ``xcoms``.
         """
