@@ -8,7 +8,7 @@ data interval has no length, and the task would refuse to read it.
 from __future__ import annotations
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, Asset
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
@@ -24,5 +24,6 @@ with DAG(
         task_id="engagements_to_s3",
         s3_bucket="{{ var.value.get('zcc_bucket', 'my-lake') }}",
         s3_key="zoom/engagements/date={{ data_interval_start | ds }}/engagements.jsonl.gz",
+        outlets=[Asset("zoom_engagements")],
         retries=3,
     )

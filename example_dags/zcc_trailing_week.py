@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, Asset, task
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
@@ -47,4 +47,5 @@ with DAG(
         s3_bucket="{{ var.value.get('zcc_bucket', 'my-lake') }}",
         # The tasks share the account's rate limit: two at a time use it as well as seven.
         max_active_tis_per_dagrun=2,
+        outlets=[Asset("zoom_engagements")],
     ).expand_kwargs(days())

@@ -41,6 +41,8 @@ class AirflowProcess:
             "AIRFLOW_HOME": self._home.name,
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            # An asset triggers no Dag that is paused.
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
             "PYTHONPATH": str(Path(__file__).parent.parent),
             **environment,
@@ -96,7 +98,7 @@ class AirflowProcess:
         return Path(self._home.name) / f"{name}.log"
 
     def run_dags(self, *runs: str) -> dict[str, dict[str, Any]]:
-        """Run Dags, each given as ``DAG_ID@LOGICAL_DATE[@CONF]``; what they log is in :attr:`log`.
+        """Run Dags, each given as ``DAG_ID@LOGICAL_DATE[@CONF]`` or ``DAG_ID@assets``; what they log is in :attr:`log`.
 
         :return: for each run its ``state``, its ``tasks`` with ``state`` and ``tries``, and its ``xcoms``.
         """

@@ -94,6 +94,11 @@ class ZoomContactCenterHook(BaseHook):
         """Requests that this hook has sent to the API."""
         return self._client.requests_sent
 
+    @property
+    def engagements_url(self) -> str:
+        """URL that engagements are read from, without anything that belongs to one account."""
+        return f"{self._settings.api_url}{PATH}"
+
     def test_connection(self) -> tuple[bool, str]:
         """Ask Zoom for the number of engagements in the last 24 hours, with a new token.
 

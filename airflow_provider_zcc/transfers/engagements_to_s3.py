@@ -29,6 +29,7 @@ from airflow_provider_zcc.zoom.jsonl import JsonLines
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_zcc.zoom.reader import Counts, EngagementReader
 
@@ -50,7 +51,8 @@ class EngagementsToS3Operator(BaseOperator):
     The engagements stream through compression into the upload while they arrive. The object appears whole or
     not at all, holds each engagement once, as Zoom sent it, and has the same bytes if the same data is read
     again. Returns its ``s3://`` URI; the XCom ``summary`` and the ``extra`` of the events of the task's outlet
-    assets hold start, end, records, requests, duplicates_dropped, outside_interval, bytes and seconds.
+    assets hold uri, start, end, records, requests, duplicates_dropped, outside_interval, bytes and seconds.
+    OpenLineage is told Zoom's endpoint with the interval as input, and the object with its statistics as output.
 
     :param s3_key: key of the object, or a whole ``s3://`` URL. (templated)
     :param s3_bucket: bucket; None if ``s3_key`` is a URL. (templated)
@@ -159,6 +161,9 @@ class EngagementsToS3Operator(BaseOperator):
         self.max_concurrency = max_concurrency
         self.deferrable = deferrable
         self._reader: EngagementReader | None = None
+        # OpenLineage asks in a fork of the task's process, where neither XComs nor connections can be relied on.
+        self._source: str | None = None
+        self._summary: dict[str, Any] | None = None
 
     def execute(self, context: Context) -> str:
         """Read the interval and write the object.
@@ -188,6 +193,22 @@ class EngagementsToS3Operator(BaseOperator):
         if self._reader:
             self._reader.stop()
 
+    def get_openlineage_facets_on_start(self) -> OperatorLineage:
+        """Tell OpenLineage what is about to be written; left to itself it would name the outlets."""
+        from airflow_provider_zcc import lineage  # noqa: PLC0415
+
+        bucket, key = self._bucket_and_key()
+        return lineage.of_a_task_that_begins(f"s3://{bucket}/{key}")
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:  # noqa: ARG002
+        """Tell OpenLineage what was read and written; also after a failure.
+
+        :param task_instance: the one that ended.
+        """
+        from airflow_provider_zcc import lineage  # noqa: PLC0415
+
+        return lineage.of_a_task_that_ended(self._source, self._summary)
+
     def _extract(self, context: Context) -> str:
         started = time.monotonic()
         self._check_choices()
@@ -196,6 +217,7 @@ class EngagementsToS3Operator(BaseOperator):
         self._reader = reader = hook.reader(
             *interval, fail_if_incomplete=self.on_incomplete == "fail", **rendered_filters(self, context)
         )
+        self._source = hook.engagements_url
         s3_hook = S3Hook(aws_conn_id=self.aws_conn_id, verify=self.verify)
         bucket, key = self._find_target(s3_hook)
         uri = f"s3://{bucket}/{key}"
@@ -203,7 +225,8 @@ class EngagementsToS3Operator(BaseOperator):
         lines = self._open(reader, hook, gzip=self._compresses(key))
         options = {"replace": self.replace, "encrypt": self.encrypt, "acl_policy": self.acl_policy}
         upload(lines, s3_hook, bucket, key, stop=reader.stop, **options)
-        summary = {
+        self._summary = summary = {
+            "uri": uri,
             "start": interval.start.isoformat(),
             "end": interval.end.isoformat(),
             "records": reader.counts.records,
@@ -227,15 +250,19 @@ class EngagementsToS3Operator(BaseOperator):
 
     def _find_target(self, s3_hook: S3Hook) -> tuple[str, str]:
         """Return bucket and key, after finding out all that can be known before Zoom is asked."""
+        bucket, key = self._bucket_and_key()
+        self._require_bucket(s3_hook, bucket)
+        if not self.replace:
+            self._require_absence(s3_hook, bucket, key)
+        return bucket, key
+
+    def _bucket_and_key(self) -> tuple[str, str]:
         try:
             bucket, key = S3Hook.get_s3_bucket_key(self.s3_bucket, self.s3_key, "s3_bucket", "s3_key")
         except (TypeError, AirflowException) as error:
             raise InvalidQuery(f"{error}. Give s3_bucket and a key, or s3_key as a whole s3:// URL.") from None
         if not bucket or not key:
             raise InvalidQuery("The bucket or the key is empty. Give s3_bucket and s3_key, or s3_key as an s3:// URL.")
-        self._require_bucket(s3_hook, bucket)
-        if not self.replace:
-            self._require_absence(s3_hook, bucket, key)
         return bucket, key
 
     def _require_absence(self, s3_hook: S3Hook, bucket: str, key: str) -> None:

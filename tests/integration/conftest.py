@@ -41,6 +41,23 @@ def s3() -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="module")
+def lineage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where OpenLineage's events go, a line each, of an Airflow that has ``openlineage`` in its environment."""
+    return tmp_path_factory.mktemp("lineage") / "events.jsonl"
+
+
+@pytest.fixture(scope="module")
+def openlineage(lineage: Path) -> dict[str, str]:
+    """What turns OpenLineage on in an Airflow process."""
+    transport = {"type": "file", "log_file_path": str(lineage), "append": True}
+    return {
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+        # An event that takes longer is dropped.
+        "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "120",
+    }
+
+
+@pytest.fixture(scope="module")
 def environment(zoom: SimulatorServer, s3: S3Server) -> Iterator[dict[str, str]]:
     """What an Airflow process needs to know: the right connections, and wrong ones."""
     scopeless = Config(scopes=("user:read:admin",))
@@ -64,9 +81,9 @@ def environment(zoom: SimulatorServer, s3: S3Server) -> Iterator[dict[str, str]]
 
 
 @pytest.fixture(scope="module")
-def airflow(environment: dict[str, str]) -> Iterator[AirflowProcess]:
-    """An Airflow with the Dags of the tests."""
-    with AirflowProcess(TEST_DAGS, environment) as process:
+def airflow(environment: dict[str, str], openlineage: dict[str, str]) -> Iterator[AirflowProcess]:
+    """An Airflow with the Dags of the tests, and OpenLineage."""
+    with AirflowProcess(TEST_DAGS, environment | openlineage) as process:
         yield process
 
 
@@ -89,6 +106,12 @@ def lines_of(s3: S3Server, key: str) -> list[str]:
     text = (gzip.decompress(body) if key.endswith(".gz") else body).decode()
     assert text == "" or text.endswith("\n")
     return text.split("\n")[:-1]
+
+
+def lineage_of(events: Path, job: str, event_type: str) -> list[dict[str, Any]]:
+    """Read what OpenLineage was told of a task."""
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    return [event for event in told if (event["job"]["name"], event["eventType"]) == (job, event_type)]
 
 
 def keys_of(s3: S3Server) -> set[str]:

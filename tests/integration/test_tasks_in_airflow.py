@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.airflow_process import AirflowProcess
-from tests.integration.conftest import BUCKET, exact, keys_of, lines_of
+from tests.integration.conftest import BUCKET, exact, keys_of, lineage_of, lines_of
 from tests.s3_server import S3Server
 from tests.zoom_simulator.server import SimulatorServer
 
@@ -72,11 +73,25 @@ def test_no_secret_reaches_the_log(wrong: dict[str, Any], zoom: SimulatorServer)
     assert "simulated." not in wrong["log"]
 
 
-def test_the_sensor_waits_in_both_modes_and_filters_are_templated(
-    airflow: AirflowProcess, zoom: SimulatorServer, s3: S3Server
-) -> None:
+@pytest.mark.usefixtures("wrong")
+def test_lineage_of_a_failure_has_no_output(lineage: Path, zoom: SimulatorServer) -> None:
+    [told] = lineage_of(lineage, "wrong.unknown_queue", "FAIL")
+    [read] = told["inputs"]
+    assert (read["namespace"], read["name"]) == (zoom.url, "v2/contact_center/engagements")
+    assert told["outputs"] == []
+    assert "code 1201" in told["run"]["facets"]["errorMessage"]["message"]
+
+
+@pytest.fixture(scope="module")
+def sensor_modes(airflow: AirflowProcess) -> dict[str, Any]:
     [run] = airflow.run_dags("sensor_modes@2026-11-05T00:00:00Z").values()
-    states = {task_id: task["state"] for task_id, task in run["tasks"].items()}
+    return {**run, "log": airflow.log}
+
+
+def test_the_sensor_waits_in_both_modes_and_filters_are_templated(
+    sensor_modes: dict[str, Any], zoom: SimulatorServer, s3: S3Server
+) -> None:
+    states = {task_id: task["state"] for task_id, task in sensor_modes["tasks"].items()}
     assert states == {
         "poke": "success",
         "reschedule": "success",
@@ -84,9 +99,19 @@ def test_the_sensor_waits_in_both_modes_and_filters_are_templated(
         "refused": "failed",
         "write": "success",
     }
-    assert run["tasks"]["refused"]["tries"] == 1
+    assert sensor_modes["tasks"]["refused"]["tries"] == 1
     start = datetime(2026, 11, 4, tzinfo=UTC)
     truth = zoom.simulator.truth(start, start + timedelta(days=1), channel="voice", consumer_number="+12059300905")
     assert truth
     assert exact(lines_of(s3, "voice/2026-11-04.jsonl")) == exact(truth)
-    assert "+12059300905" not in airflow.log
+    assert "+12059300905" not in sensor_modes["log"]
+
+
+@pytest.mark.usefixtures("wrong", "sensor_modes")
+def test_no_secret_and_nothing_of_a_person_reaches_lineage(lineage: Path, zoom: SimulatorServer) -> None:
+    assert lineage_of(lineage, "sensor_modes.write", "COMPLETE")
+    told = lineage.read_text()
+    config = zoom.simulator.config
+    for secret in (config.client_id, config.client_secret, config.account_id, "not-the-secret", "simulated."):
+        assert secret not in told
+    assert "2059300905" not in told

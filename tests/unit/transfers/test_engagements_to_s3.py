@@ -44,7 +44,7 @@ from tests.zoom_simulator.server import SimulatorServer
 
 KEY = "day.jsonl"
 SUMMARY = {
-    "start", "end", "records", "requests", "duplicates_dropped", "outside_interval", "bytes", "seconds",
+    "uri", "start", "end", "records", "requests", "duplicates_dropped", "outside_interval", "bytes", "seconds",
 }  # fmt: skip
 THREE_DAYS = (END - timedelta(days=3), END)
 
@@ -228,6 +228,7 @@ class TestResult:
         assert set(summary) == SUMMARY
         assert summary["seconds"] > 0
         assert summary | {"seconds": 0} == {
+            "uri": uri,
             "start": "2026-11-03T00:00:00+00:00",
             "end": "2026-11-04T00:00:00+00:00",
             "records": len(zoom.simulator.truth(START, END)),

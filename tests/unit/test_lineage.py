@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.openlineage.facet import OutputStatisticsOutputDatasetFacet
+from airflow.providers.common.compat.sdk import AirflowSkipException, Asset
+from airflow.providers.openlineage.extractors import ExtractorManager, OperatorLineage
+from airflow.utils.state import TaskInstanceState
+from openlineage.client.serde import Serde
+
+from airflow_provider_zcc import lineage
+from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
+from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
+from tests.unit.conftest import END, QUIET, START, Bucket, ConnectZoom, context_of
+from tests.zoom_simulator.data import NUMBERS
+from tests.zoom_simulator.server import SimulatorServer
+
+KEY = "date=2026-11-03/engagements.jsonl.gz"
+
+
+class DagRun:
+    run_id = "run"
+
+
+@pytest.fixture
+def task(zoom: SimulatorServer, bucket: Bucket) -> EngagementsToS3Operator:  # noqa: ARG001
+    """An operator that reads a day, and a person's engagements alone."""
+    return EngagementsToS3Operator(
+        task_id="task", s3_bucket=bucket.name, s3_key=KEY, start=START, end=END, consumer_number=NUMBERS[1]
+    )
+
+
+def told(task: EngagementsToS3Operator, state: TaskInstanceState) -> OperatorLineage:
+    """Return what OpenLineage finds out about a task, which may ask nobody for a connection or an XCom."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("AIRFLOW_CONN_ZCC_DEFAULT")
+        return ExtractorManager().extract_metadata(DagRun(), task, state, None)
+
+
+def names(datasets: list[Any]) -> list[tuple[str, str]]:
+    return [(dataset.namespace, dataset.name) for dataset in datasets]
+
+
+def test_a_success_has_one_input_with_the_interval_and_one_output_with_statistics(
+    zoom: SimulatorServer, bucket: Bucket, task: EngagementsToS3Operator
+):
+    task.execute(context_of())
+    found = told(task, TaskInstanceState.SUCCESS)
+    assert names(found.inputs) == [(zoom.url, "v2/contact_center/engagements")]
+    assert names(found.outputs) == [(f"s3://{bucket.name}", KEY)]
+    [read], [written] = found.inputs, found.outputs
+    condition = read.inputFacets["subset"].inputCondition
+    assert condition.operator == "AND"
+    assert [(bound.left.field, bound.comparison, bound.right.value) for bound in (condition.left, condition.right)] == [
+        ("start_time", "GREATER_EQUAL_THAN", "2026-11-03T00:00:00+00:00"),
+        ("start_time", "LESS_THAN", "2026-11-04T00:00:00+00:00"),
+    ]
+    records = len(zoom.simulator.truth(START, END, consumer_number=NUMBERS[1]))
+    assert records
+    assert written.outputFacets == {
+        "outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=records, size=len(bucket.body(KEY)))
+    }
+
+
+def test_a_task_that_begins_tells_what_it_will_write_and_not_its_outlets(bucket: Bucket, task: EngagementsToS3Operator):
+    task.outlets = [Asset("s3://lake/engagements")]
+    found = told(task, TaskInstanceState.RUNNING)
+    assert names(found.outputs) == [(f"s3://{bucket.name}", KEY)]
+    assert found.inputs == []
+
+
+def test_a_task_that_failed_before_it_read_has_neither_input_nor_output(task: EngagementsToS3Operator):
+    found = told(task, TaskInstanceState.FAILED)
+    assert (found.inputs, found.outputs) == ([], [])
+
+
+@pytest.mark.parametrize("state", [TaskInstanceState.FAILED, TaskInstanceState.SKIPPED])
+def test_a_task_that_wrote_nothing_has_no_output(
+    zoom: SimulatorServer, task: EngagementsToS3Operator, state: TaskInstanceState
+):
+    task.on_empty, task.start, task.end = "skip", *QUIET
+    with pytest.raises(AirflowSkipException):
+        task.execute(context_of())
+    found = told(task, state)
+    assert names(found.inputs) == [(zoom.url, "v2/contact_center/engagements")]
+    assert found.outputs == []
+
+
+def test_a_failure_after_the_object_was_written_has_an_output(bucket: Bucket, task: EngagementsToS3Operator):
+    task.execute(context_of())
+    assert names(told(task, TaskInstanceState.FAILED).outputs) == [(f"s3://{bucket.name}", KEY)]
+
+
+def test_nothing_of_the_account_or_a_person_is_told(zoom: SimulatorServer, task: EngagementsToS3Operator):
+    began = told(task, TaskInstanceState.RUNNING)
+    task.execute(context_of())
+    ended = told(task, TaskInstanceState.SUCCESS)
+    text = "".join(Serde.to_json(dataset) for found in (began, ended) for dataset in (*found.inputs, *found.outputs))
+    config = zoom.simulator.config
+    for secret in (config.client_id, config.client_secret, config.account_id, "simulated.", NUMBERS[1], NUMBERS[1][1:]):
+        assert secret not in text
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        (None, "https://api.zoom.us/v2/contact_center/engagements"),
+        ("https://api.zoomgov.com/v2/", "https://api.zoomgov.com/v2/contact_center/engagements"),
+    ],
+)
+def test_the_source_is_the_host_of_the_connection(
+    simulator: SimulatorServer, connect_zoom: ConnectZoom, host: str | None, url: str
+):
+    connect_zoom(simulator, host=host)
+    assert ZoomContactCenterHook().engagements_url == url
+
+
+def test_an_openlineage_that_knows_no_subsets_is_told_the_rest(
+    bucket: Bucket, task: EngagementsToS3Operator, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(lineage, "subset", None)
+    task.execute(context_of())
+    found = told(task, TaskInstanceState.SUCCESS)
+    assert [dataset.inputFacets for dataset in found.inputs] == [{}]
+    assert names(found.outputs) == [(f"s3://{bucket.name}", KEY)]
+
+
+def test_the_operator_is_imported_without_openlineage():
+    code = (
+        "import sys; sys.modules.update({'openlineage': None, 'airflow_provider_zcc.lineage': None});"
+        "import airflow_provider_zcc.transfers.engagements_to_s3"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
