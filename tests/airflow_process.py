@@ -25,16 +25,17 @@ class AirflowProcess:
 
     def __init__(self, dags_folder: Path, environment: Mapping[str, str]) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="airflow-")
+        self.home = Path(self._home.name)
         self.log = ""
         inherited = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith("AIRFLOW__") and name != "AIRFLOW_CONFIG"
         }
-        self._environment = {
+        self.environment = {
             **inherited,
             "NO_PROXY": f"127.0.0.1,localhost,{os.environ.get('NO_PROXY', '')}".rstrip(","),
-            "AIRFLOW_HOME": self._home.name,
+            "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
@@ -60,7 +61,7 @@ class AirflowProcess:
 
         :return: for each run its ``state``, its ``tasks`` with ``state`` and ``tries``, and its ``xcoms``.
         """
-        report = Path(self._home.name) / "report.json"
+        report = self.home / "report.json"
         self.call("tests.run_dag", "--report", str(report), *runs)
         result: dict[str, dict[str, Any]] = json.loads(report.read_text())
         return result
@@ -72,7 +73,7 @@ class AirflowProcess:
         """
         with subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            env=self._environment,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

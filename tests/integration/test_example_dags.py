@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import runpy
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +60,16 @@ class TestInAirflow:
         assert run["state"] == "success"
         for day in days:
             assert exact(lines_of(s3, key.format(day))) == exact(zoom.simulator.truth(day, day + timedelta(days=1)))
+        # What the page calls the mapped tasks.
+        with closing(sqlite3.connect(airflow_with_examples.home / "airflow.db")) as database:
+            names = database.execute("select rendered_map_index from task_instance where map_index >= 0").fetchall()
+        assert sorted(names) == [(f"{day:%Y-%m-%d}",) for day in days]
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLE_DAGS.glob("*.py")), ids=lambda path: path.stem)
+def test_each_says_on_its_page_what_it_does(path: Path) -> None:
+    content = runpy.run_path(str(path))
+    assert content["dag"].doc_md == content["__doc__"]
 
 
 def test_they_parse_without_connections() -> None:
