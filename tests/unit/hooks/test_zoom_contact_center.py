@@ -138,6 +138,14 @@ class TestConnection:
         connect_zoom(zoom, extra)
         assert ZoomContactCenterHook().count_engagements(*QUIET) == 0
 
+    @pytest.mark.parametrize("empty", [None, ""])
+    def test_fields_of_the_form_may_be_left_empty(
+        self, zoom: SimulatorServer, connect_zoom: ConnectZoom, empty: str | None
+    ):
+        # The page of Airflow 3 tests with port 0 where none is set.
+        connect_zoom(zoom, {"requests_per_second": empty, "timeout": empty}, port=0, schema=empty, description=empty)
+        assert ZoomContactCenterHook().count_engagements(*QUIET) == 0
+
     def test_the_whole_extra_may_be_text(self, zoom: SimulatorServer, monkeypatch: pytest.MonkeyPatch):
         connection = zoom.connection
         connection["extra"] = json.dumps(connection["extra"])
