@@ -33,9 +33,9 @@ def main() -> None:
         sys.exit("No browser: install chromium.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        page = browser.new_page(base_url=os.environ["ZCC_UI_AIRFLOW"], viewport={"width": 1280, "height": 820})
-        page.set_default_timeout(30 * SECONDS)
-        expect.set_options(timeout=30 * SECONDS)
+        page = browser.new_page(base_url=os.environ["ZCC_UI_AIRFLOW"], viewport={"width": 1440, "height": 820})
+        page.set_default_timeout(120 * SECONDS)
+        expect.set_options(timeout=120 * SECONDS)
         form = connection_page(page, os.environ["ZCC_UI_PASSWORD"])
         form.log_in()
         look_at_the_form(form, connection, images)
