@@ -15,6 +15,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 from tests.airflow_process import EXAMPLE_DAGS
+from tests.s3_server import S3Server
 from tests.simulated import BUCKET, SimulatedServices, simulated_services
 from tests.ui.standalone import AirflowStandalone
 
@@ -34,6 +35,7 @@ def main(command: list[str]) -> int:
     for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "AIRFLOW_VAR_"))]:
         del os.environ[name]
     with simulated_services() as services:
+        allow_anyone_to_read(services.s3)
         print("Airflow: making an empty database, then starting; about a minute", flush=True)
         # Up to 3.3.2, Airflow 3.3 refuses to test a connection whose port is not set: apache/airflow#73298.
         connections = {name: {**connection, "port": 0} for name, connection in services.connections.items()}
@@ -49,6 +51,14 @@ def main(command: list[str]) -> int:
                 "ZCC_UI_CONNECTION": json.dumps(services.connections["zcc_default"]),
             }
             return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
+
+
+def allow_anyone_to_read(s3: S3Server) -> None:
+    """Let curl fetch objects, without keys and signatures."""
+    everything = f"arn:aws:s3:::{BUCKET}/*"
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": everything}
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    s3.client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
 
 
 def show(airflow: AirflowStandalone, services: SimulatedServices) -> None:
