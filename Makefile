@@ -1,5 +1,7 @@
 # make demo    the main job, end to end, against a simulated Zoom and a local S3 server (or real ones: see README.md)
 # make test    all tests
+# make ui      Airflow's web page, with a simulated Zoom, an S3 server, connections and example Dags ready
+# make ui-test a browser goes through that page (needs chromium); IMAGES=docs/images takes the screenshots anew
 # make lint    style, types, import rules
 # make format  let ruff format the code
 # make celery-demo   a month, on Airflow's CeleryExecutor, while one of two workers is killed
@@ -14,6 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCHMARKS := .venv-benchmarks
 CELERY := .venv-celery
+BROWSER := .venv-browser
 STAMP := $(VENV)/.installed-$(AIRFLOW)
 
 # Airflow writes its database, configuration and logs here, and nowhere else.
@@ -21,13 +24,25 @@ export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo celery-demo test lint format docs build hooks bench profile clean
+.PHONY: demo ui ui-test celery-demo test lint format docs build hooks bench profile clean
 
 demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
 
 test: $(STAMP)
 	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+ui: $(STAMP)
+	@exec $(BIN)/python -m tests.ui
+
+ui-test: $(STAMP) $(BROWSER)/.installed
+	@exec $(BIN)/python -m tests.ui $(BROWSER)/bin/python -m tests.ui.browser $(if $(IMAGES),--images $(IMAGES))
+
+$(BROWSER)/.installed: $(STAMP) constraints/browser.txt
+	$(PYTHON) -m venv --clear $(BROWSER)
+	$(BIN)/uv pip install --quiet --system-certs --python $(BROWSER)/bin/python \
+		--constraint constraints/browser.txt playwright
+	@touch $@
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -92,4 +107,4 @@ profile: $(STAMP)
 	@exec $(BIN)/python -m benchmarks.profile
 
 clean:
-	rm -rf $(VENV) $(BENCHMARKS) $(CELERY) .airflow build dist *.egg-info
+	rm -rf $(VENV) $(BENCHMARKS) $(CELERY) $(BROWSER) .airflow build dist *.egg-info

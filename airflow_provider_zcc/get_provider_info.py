@@ -71,7 +71,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "token_url": {
                         "label": "Token URL",
-                        "description": "Default: https://zoom.us/oauth/token",
+                        "description": "Default: https://zoom.us/oauth/token. Once it is saved, Airflow 3 shows ***.",
                         "schema": {"type": ["string", "null"]},
                     },
                     "requests_per_second": {

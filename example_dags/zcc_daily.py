@@ -15,6 +15,7 @@ from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Oper
 
 with DAG(
     dag_id="zcc_daily",
+    doc_md=__doc__,
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,

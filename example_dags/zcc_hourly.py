@@ -19,6 +19,7 @@ from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Oper
 
 with DAG(
     dag_id="zcc_hourly",
+    doc_md=__doc__,
     schedule=CronDataIntervalTimetable("@hourly", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,

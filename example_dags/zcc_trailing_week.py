@@ -20,6 +20,7 @@ DAYS = 7
 
 with DAG(
     dag_id="zcc_trailing_week",
+    doc_md=__doc__,
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
@@ -48,4 +49,5 @@ with DAG(
         # The tasks share the account's rate limit: two at a time use it as well as seven.
         max_active_tis_per_dagrun=2,
         outlets=[Asset("zoom_engagements")],
+        map_index_template="{{ task.start[:10] }}",
     ).expand_kwargs(days())

@@ -29,16 +29,17 @@ class AirflowProcess:
     def __init__(self, dags_folder: Path, environment: Mapping[str, str]) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="airflow-")
         self._services: dict[str, subprocess.Popen[bytes]] = {}
+        self.home = Path(self._home.name)
         self.log = ""
         inherited = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith("AIRFLOW__") and name != "AIRFLOW_CONFIG"
         }
-        self._environment = {
+        self.environment = {
             **inherited,
             "NO_PROXY": f"127.0.0.1,localhost,{os.environ.get('NO_PROXY', '')}".rstrip(","),
-            "AIRFLOW_HOME": self._home.name,
+            "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             # An asset triggers no Dag that is paused.
@@ -73,7 +74,7 @@ class AirflowProcess:
         with self._log_of(name).open("wb") as log:
             self._services[name] = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *arguments],
-                env=self._environment | environment,
+                env=self.environment | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -95,14 +96,14 @@ class AirflowProcess:
         return self._log_of(name).read_text(errors="replace")
 
     def _log_of(self, name: str) -> Path:
-        return Path(self._home.name) / f"{name}.log"
+        return self.home / f"{name}.log"
 
     def run_dags(self, *runs: str) -> dict[str, dict[str, Any]]:
         """Run Dags, each given as ``DAG_ID@LOGICAL_DATE[@CONF]`` or ``DAG_ID@assets``; what they log is in :attr:`log`.
 
         :return: for each run its ``state``, its ``tasks`` with ``state`` and ``tries``, and its ``xcoms``.
         """
-        report = Path(self._home.name) / "report.json"
+        report = self.home / "report.json"
         self.call("tests.run_dag", "--report", str(report), *runs)
         result: dict[str, dict[str, Any]] = json.loads(report.read_text())
         return result
@@ -114,7 +115,7 @@ class AirflowProcess:
         """
         with subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            env=self._environment,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -23,15 +23,11 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from tests.airflow_process import EXAMPLE_DAGS, AirflowProcess
-from tests.s3_server import S3Server
-from tests.zoom_simulator.app import Config, ZoomSimulator
-from tests.zoom_simulator.data import Engagements
-from tests.zoom_simulator.server import SimulatorServer
+from tests.simulated import BUCKET, simulated_services
+from tests.zoom_simulator.app import ZoomSimulator
 
 CONNECTIONS = ("AIRFLOW_CONN_ZCC_DEFAULT", "AIRFLOW_CONN_AWS_DEFAULT")
-BUCKET = "AIRFLOW_VAR_ZCC_BUCKET"
-ENGAGEMENTS, DAYS = 100_000, 30
-LATENCY, REQUESTS_PER_SECOND = 0.08, 20
+BUCKET_VARIABLE = "AIRFLOW_VAR_ZCC_BUCKET"
 TASK = "engagements_to_s3"
 
 
@@ -39,9 +35,10 @@ def main() -> int:
     logging.disable(logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     given = [name for name in CONNECTIONS if os.environ.get(name)]
-    if given and (len(given) < len(CONNECTIONS) or not os.environ.get(BUCKET)):
+    if given and (len(given) < len(CONNECTIONS) or not os.environ.get(BUCKET_VARIABLE)):
         print(
-            f"For the real services, set {', '.join(CONNECTIONS)} and {BUCKET}; for the simulated ones, none of them."
+            f"For the real services, set {', '.join(CONNECTIONS)} and {BUCKET_VARIABLE}; "
+            "for the simulated ones, none of them."
         )
         return 2
     with ExitStack() as stack:
@@ -61,26 +58,11 @@ def main() -> int:
 
 def start_simulated(stack: ExitStack) -> ZoomSimulator:
     """Start the simulator and an S3 server, and let the connections lead there."""
-    engagements = Engagements.of_a_contact_centre(ENGAGEMENTS, DAYS)
-    simulator = ZoomSimulator(engagements, Config(latency=LATENCY, requests_per_second=REQUESTS_PER_SECOND))
-    zoom = stack.enter_context(SimulatorServer(simulator))
-    s3 = stack.enter_context(S3Server())
-    s3.client.create_bucket(Bucket="my-lake")
-    connection = zoom.connection
-    connection["extra"] = {**connection["extra"], "requests_per_second": REQUESTS_PER_SECOND}  # type: ignore[dict-item]
-    os.environ.update(
-        {
-            CONNECTIONS[0]: json.dumps(connection),
-            CONNECTIONS[1]: json.dumps(s3.connection),
-            BUCKET: "my-lake",
-        }
-    )
-    print(
-        f"Zoom:    simulated at {zoom.url}, {ENGAGEMENTS:,} engagements in {DAYS} days, "
-        f"{LATENCY * 1_000:.0f} ms an answer, {REQUESTS_PER_SECOND} requests/s allowed"
-    )
-    print(f"S3:      moto at {s3.url}")
-    return simulator
+    services = stack.enter_context(simulated_services())
+    for name, connection in services.connections.items():
+        os.environ[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(connection)
+    os.environ[BUCKET_VARIABLE] = BUCKET
+    return services.zoom.simulator
 
 
 def show(simulator: ZoomSimulator | None, xcoms: dict[str, Any]) -> int:

@@ -23,7 +23,7 @@ class S3Server:
             endpoint_url=self.url,
             region_name="us-east-1",
             aws_access_key_id="simulated",
-            aws_secret_access_key="simulated",
+            aws_secret_access_key="simulated-key",
         )
         return self
 
@@ -38,6 +38,6 @@ class S3Server:
         return {
             "conn_type": "aws",
             "login": "simulated",
-            "password": "simulated",
+            "password": "simulated-key",
             "extra": {"endpoint_url": self.url, "region_name": "us-east-1"},
         }

@@ -106,7 +106,7 @@ class ZoomContactCenterHook(BaseHook):
         """
         now = pendulum.now("UTC")
         try:
-            settings = self._settings
+            settings = _read(self.get_connection(self.zcc_conn_id))
             fresh = TokenSource(settings.credentials)
             client = ZoomClient(settings, token_source=fresh, on_token=mask_secret, patience=0)
             count = _count(client, Query(now - timedelta(days=1), now))
@@ -203,11 +203,18 @@ def settings_from(connection: Connection) -> Settings:
     """Read a connection of type ``zcc``.
 
     :param connection: the connection.
-    :raises InvalidSettings: naming every missing field and where it goes.
+    :raises InvalidSettings: naming the connection, every missing field and where it goes.
     """
+    try:
+        return _read(connection)
+    except InvalidSettings as error:
+        raise InvalidSettings(f"Connection {connection.conn_id!r}: {error}") from None
+
+
+def _read(connection: Connection) -> Settings:
     extra = connection.extra_dejson
     if not isinstance(extra, dict):
-        raise InvalidSettings(f"The extra of the connection {connection.conn_id!r} is not a JSON object. Give one.")
+        raise InvalidSettings("The connection's extra is not a JSON object. Give one.")
     client_id, account_id, token_url = (
         str(value or "").strip() for value in (connection.login, extra.get("account_id"), extra.get("token_url"))
     )
@@ -219,8 +226,7 @@ def settings_from(connection: Connection) -> Settings:
     missing = [field for field, value in required.items() if not value]
     if missing:
         raise InvalidSettings(
-            f"The connection {connection.conn_id!r} lacks {', '.join(missing)}. "
-            "Fill in what the page of the Server-to-Server OAuth app shows."
+            f"The connection lacks {', '.join(missing)}. Fill in what the page of the Server-to-Server OAuth app shows."
         )
     return Settings(
         Credentials(

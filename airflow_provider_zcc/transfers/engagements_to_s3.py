@@ -236,7 +236,7 @@ class EngagementsToS3Operator(BaseOperator):
             "bytes": lines.bytes,
             "seconds": round(time.monotonic() - started, 3),
         }
-        self.log.info("Wrote %s: %s", uri, summary)
+        self.log.info("Wrote %s to %s.", _in_words(summary), uri)
         self._publish(summary, context)
         return uri
 
@@ -325,6 +325,13 @@ class EngagementsToS3Operator(BaseOperator):
         self.log.warning("Zoom's rate limit is used up. Waiting without a worker slot until %s.", moment)
         wait = min(moment - datetime.now(UTC), _LONGEST_DEFERRAL)
         self.defer(trigger=TimeDeltaTrigger(wait), method_name="resume")
+
+
+def _in_words(summary: dict[str, Any]) -> str:
+    return (
+        "{records:,} records, {bytes:,} bytes, in {seconds:.1f} s with {requests:,} requests, {duplicates_dropped:,} "
+        "duplicates dropped, {outside_interval:,} outside the interval,"
+    ).format_map(summary)
 
 
 def _progress(counts: Counts, requests: int, seconds: float) -> str:

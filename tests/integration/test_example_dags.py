@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,6 +74,10 @@ class TestInAirflow:
         assert run["state"] == "success"
         for day in days:
             assert exact(lines_of(s3, key.format(day))) == exact(zoom.simulator.truth(day, day + timedelta(days=1)))
+        # What the page calls the mapped tasks.
+        with closing(sqlite3.connect(airflow_with_examples.home / "airflow.db")) as database:
+            names = database.execute("select rendered_map_index from task_instance where map_index >= 0").fetchall()
+        assert sorted(names) == [(f"{day:%Y-%m-%d}",) for day in days]
 
     def test_the_backfill_writes_each_wanted_day_of_the_month_and_no_other(
         self, airflow_with_examples: AirflowProcess, zoom: SimulatorServer, s3: S3Server
@@ -163,3 +170,9 @@ def test_airflow_discovers_the_provider() -> None:
         assert "airflow-provider-zcc" in airflow.call("airflow", "providers", "list", "--output", "plain")
         hooks = airflow.call("airflow", "providers", "hooks", "--output", "plain")
     assert "airflow_provider_zcc.hooks.zoom_contact_center.ZoomContactCenterHook" in hooks
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLE_DAGS.glob("*.py")), ids=lambda path: path.stem)
+def test_each_says_on_its_page_what_it_does(path: Path) -> None:
+    content = runpy.run_path(str(path))
+    assert content["dag"].doc_md == content["__doc__"]

@@ -138,6 +138,14 @@ class TestConnection:
         connect_zoom(zoom, extra)
         assert ZoomContactCenterHook().count_engagements(*QUIET) == 0
 
+    @pytest.mark.parametrize("empty", [None, ""])
+    def test_fields_of_the_form_may_be_left_empty(
+        self, zoom: SimulatorServer, connect_zoom: ConnectZoom, empty: str | None
+    ):
+        # The page of Airflow 3 tests with port 0 where none is set.
+        connect_zoom(zoom, {"requests_per_second": empty, "timeout": empty}, port=0, schema=empty, description=empty)
+        assert ZoomContactCenterHook().count_engagements(*QUIET) == 0
+
     def test_the_whole_extra_may_be_text(self, zoom: SimulatorServer, monkeypatch: pytest.MonkeyPatch):
         connection = zoom.connection
         connection["extra"] = json.dumps(connection["extra"])
@@ -190,7 +198,7 @@ class TestConnection:
         self, zoom: SimulatorServer, connect_zoom: ConnectZoom, host: str, token_url: str, named: str
     ):
         connect_zoom(zoom, {"token_url": token_url}, host=host)
-        with pytest.raises(InvalidSettings, match=f"The connection's {named} is not"):
+        with pytest.raises(InvalidSettings, match=f"'zcc_default': The connection's {named} is not"):
             ZoomContactCenterHook().get_conn()
 
     @pytest.mark.parametrize("extra", [[], ["account_id"], "text", 7, True])
@@ -323,6 +331,14 @@ class TestTheTestButton:
         assert [word for word in words if word not in message] == []
         assert zoom.simulator.stats.api_requests == 0
         assert zoom.simulator.stats.token_requests <= 1
+
+    @pytest.mark.parametrize(("changes", "extra"), [({"login": ""}, {}), ({}, {"timeout": 0}), ({"host": "http:"}, {})])
+    def test_it_names_no_connection_because_airflow_tests_it_under_another_name(
+        self, zoom: SimulatorServer, connect_zoom: ConnectZoom, changes: dict[str, object], extra: dict[str, object]
+    ):
+        connect_zoom(zoom, extra, **changes)
+        works, message = ZoomContactCenterHook().test_connection()
+        assert (works, "zcc_default" in message) == (False, False)
 
     @pytest.mark.parametrize(
         ("config", "words"),

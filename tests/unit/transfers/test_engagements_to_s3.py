@@ -552,6 +552,21 @@ def test_secrets_and_numbers_stay_out_of_what_is_written(
     assert [word for word in ("another-secret-for-this-test", "simulated.", "5550003333") if word in written] == []
 
 
+def test_the_log_says_first_how_much_was_written_and_then_where(
+    zoom: SimulatorServer,
+    bucket: Bucket,
+    make_task: MakeTask,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+):
+    caplog.set_level(logging.INFO)
+    make_task().execute(context_of())
+    # Airflow's loggers write to the one or the other.
+    logged = caplog.text + "".join(capfd.readouterr())
+    assert f"Wrote {len(zoom.simulator.truth(START, END))} records, {len(bucket.body(KEY)):,} bytes, in " in logged
+    assert f" 0 duplicates dropped, 0 outside the interval, to s3://{bucket.name}/{KEY}." in logged
+
+
 def test_numbers_keep_their_spelling(zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask):
     make_task().execute(context_of())
     lines = bucket.body(KEY).decode().split("\n")[:-1]

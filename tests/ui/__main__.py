@@ -1,0 +1,89 @@
+"""
+``make ui``: Airflow's web page with everything ready: a simulated Zoom, an S3 server, the connections to them and the
+example Dags. With a command, that is run as soon as the page is there, and its end is the end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+from tests.airflow_process import EXAMPLE_DAGS
+from tests.s3_server import S3Server
+from tests.simulated import BUCKET, SimulatedServices, simulated_services
+from tests.ui.standalone import AirflowStandalone
+
+
+def main(command: list[str]) -> int:
+    """Serve until Ctrl-C, or until a command has ended.
+
+    :param command: what to run, if anything; it finds address, login and connections in its environment.
+    :return: its exit code.
+    """
+    logging.disable(logging.INFO)
+    # Both for here and for Airflow: started in the background of a shell, a process would ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    # One of these would hide the connection of the same name that the page shows.
+    for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "AIRFLOW_VAR_"))]:
+        del os.environ[name]
+    with simulated_services() as services:
+        allow_anyone_to_read(services.s3)
+        print("Airflow: making an empty database, then starting; about a minute", flush=True)
+        # Up to 3.3.2, Airflow 3.3 refuses to test a connection whose port is not set: apache/airflow#73298.
+        connections = {name: {**connection, "port": 0} for name, connection in services.connections.items()}
+        with AirflowStandalone(EXAMPLE_DAGS, connections, {"zcc_bucket": BUCKET}) as airflow:
+            airflow.wait_until_ready()
+            show(airflow, services)
+            if not command:
+                airflow.wait()
+                raise RuntimeError(f"Airflow ended by itself:\n{airflow.last_output()}")
+            environment = {
+                "ZCC_UI_AIRFLOW": airflow.url,
+                "ZCC_UI_PASSWORD": airflow.password,
+                "ZCC_UI_CONNECTION": json.dumps(services.connections["zcc_default"]),
+            }
+            return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
+
+
+def allow_anyone_to_read(s3: S3Server) -> None:
+    """Let curl fetch objects, without keys and signatures."""
+    everything = f"arn:aws:s3:::{BUCKET}/*"
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": everything}
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    s3.client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
+
+
+def show(airflow: AirflowStandalone, services: SimulatedServices) -> None:
+    """Print what a user needs to look around."""
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    object_url = f"{services.s3.url}/{BUCKET}/zoom/engagements/date={yesterday:%Y-%m-%d}/engagements.jsonl.gz"
+    print(
+        f"""
+  {airflow.url}
+  user admin, password {airflow.password}
+
+The Dags are paused, as Airflow takes them up:
+  to run one    {airflow.url}/dags/zcc_daily > Trigger; it reads yesterday
+  the form      {airflow.url}/connections > zcc_default > Edit, Test
+  the object    curl -s {shlex.quote(object_url)} | gunzip | head -n 1
+  all objects   curl -s {shlex.quote(f"{services.s3.url}/{BUCKET}")}
+  Airflow says  {airflow.output}
+
+Ctrl-C ends everything, and deletes what was written.""",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,156 @@
+"""
+``make ui-test``: what a user does in Airflow's web page, done by a browser.
+
+Fills in the connection form, saves it, presses Test, edits it, breaks it in the ways that happen, triggers the daily
+Dag, and looks at grid, log and XCom. Each step fails if the page does not answer as it should.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.ui.forms import ConnectionPage, connection_page
+
+DAG, TASK = "zcc_daily", "engagements_to_s3"
+SECONDS = 1_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.ui.browser", description=__doc__)
+    parser.add_argument("--images", type=Path, help="where to put screenshots; default: none are taken")
+    images = parser.parse_args().images
+    connection = json.loads(os.environ["ZCC_UI_CONNECTION"])
+    browser_path = shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser_path:
+        sys.exit("No browser: install chromium.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        page = browser.new_page(base_url=os.environ["ZCC_UI_AIRFLOW"], viewport={"width": 1440, "height": 820})
+        page.set_default_timeout(120 * SECONDS)
+        expect.set_options(timeout=120 * SECONDS)
+        form = connection_page(page, os.environ["ZCC_UI_PASSWORD"])
+        form.log_in()
+        look_at_the_form(form, connection, images)
+        if form.shows_dags_of_airflow_3:
+            look_at_a_run(form, images)
+        browser.close()
+
+
+def look_at_the_form(form: ConnectionPage, connection: dict[str, Any], images: Path | None) -> None:
+    """Fill in the form, save, test, edit, and break what users break."""
+    extra = {
+        "account_id": connection["extra"]["account_id"],
+        "token_url": connection["extra"]["token_url"],
+        "requests_per_second": "7.5",
+    }
+    standard = {name: connection[name] for name in ("host", "login", "password")}
+    form.add()
+    step("the form has the declared labels, and no field for schema and port", form.shows_the_declared_fields())
+    form.fill(standard, extra)
+    form.shoot(images, "connection-form")
+    form.save()
+    saved = form.saved()
+    step(f"what was filled in is saved: {saved}", saved == (standard["host"], standard["login"], masked(extra)))
+    secret = standard["password"]
+    answer = form.test(secret)
+    step(f"Test says: {answer}", says(answer, "Zoom answered: "))
+    form.shoot(images, "connection-test")
+
+    form.edit()
+    shown = form.shown()
+    kept = {name: shown[name] for name in ("host", "login", "account_id", "requests_per_second")}
+    expected = {**standard, **extra}
+    step(f"the form shows again what was saved: {kept}", kept == {name: expected[name] for name in kept})
+    step("and not the secret", connection["password"] not in form.source())
+    form.fill({}, {"timeout": "12"})
+    form.save()
+    answer = form.test(secret)
+    step(f"edited without touching the secret, Test says: {answer}", says(answer, "Zoom answered: "))
+    step("and all the rest is kept", form.saved()[2] == masked({**extra, "timeout": "12"}))
+
+    for changes, words in (
+        (({"password": "not-the-secret"}, {}), "Invalid client_id or client_secret"),
+        (({"password": connection["password"]}, {"account_id": "another"}), "account_id"),
+        (({}, {"account_id": ""}), "lacks account_id (in extra)"),
+        (({"login": ""}, {}), "lacks login (Client ID), account_id (in extra)"),
+        (({"login": connection["login"], "host": "http://api.zoom.us/v2"}, extra), "host is not an https URL"),
+        (({"host": standard["host"]}, extra), "Zoom answered: "),
+    ):
+        form.edit()
+        form.fill(*changes)
+        form.save()
+        secret = changes[0].get("password", secret)
+        answer = form.test(secret)
+        step(f"with {', '.join({**changes[0], **changes[1]})} changed, Test says: {answer}", says(answer, words))
+
+
+def says(answer: str | None, words: str) -> bool:
+    """Tell whether an answer has these words, if the page has a Test button to give one."""
+    return answer is None or words in answer
+
+
+def masked(extra: dict[str, Any]) -> dict[str, Any]:
+    """Return what Airflow's API shows of an extra: a value whose name has ``token`` in it counts as a secret."""
+    return {**extra, "token_url": "***"}
+
+
+def look_at_a_run(form: ConnectionPage, images: Path | None) -> None:
+    """Trigger the daily Dag, and look at what a user looks at."""
+    page = form.page
+    page.goto(f"/dags/{DAG}")
+    page.get_by_role("button", name="Trigger").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Trigger").click()
+    page.get_by_role("dialog").wait_for(state="hidden")
+    run_id = triggered_run(form)
+    step(f"the run {run_id} succeeds", bool(run_id))
+    page.goto(f"/dags/{DAG}/runs/{run_id}/tasks/{TASK}")
+    expect(page.get_by_text("Wrote ").first).to_be_visible()
+    step("the log says what was written", condition=True)
+    shoot(page, images, "log")
+    page.goto(f"/dags/{DAG}/runs/{run_id}/tasks/{TASK}/xcom")
+    expect(page.get_by_text("s3://").first).to_be_visible()
+    expand = page.get_by_label("Expand all").first
+    if expand.count():
+        expand.click()
+    expect(page.get_by_text("duplicates_dropped").first).to_be_visible()
+    step("the XCom is the URI and the summary", condition=True)
+    shoot(page, images, "xcom")
+    page.goto(f"/dags/{DAG}")
+    expect(page.get_by_text(TASK).first).to_be_visible()
+    shoot(page, images, "grid")
+
+
+def triggered_run(form: ConnectionPage) -> str:
+    """Wait for the run that was triggered, and return its id if it succeeds."""
+    for _ in range(300):
+        for run in form.get(f"/api/v2/dags/{DAG}/dagRuns")["dag_runs"]:
+            if run["run_type"] == "manual" and run["state"] in ("success", "failed"):
+                return str(run["dag_run_id"]) if run["state"] == "success" else ""
+        form.page.wait_for_timeout(SECONDS)
+    return ""
+
+
+def shoot(page: Page, images: Path | None, name: str) -> None:
+    """Take a screenshot, once the page stands still."""
+    if images:
+        page.wait_for_timeout(1.5 * SECONDS)
+        page.screenshot(path=images / f"{name}.png")
+
+
+def step(what: str, condition: bool) -> None:
+    """Print a step, and end if it failed."""
+    print(f"{'ok    ' if condition else 'FAILED'}  {what}", flush=True)
+    if not condition:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
