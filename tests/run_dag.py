@@ -10,15 +10,32 @@ from __future__ import annotations
 
 import argparse
 import json
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pendulum
 from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
-from airflow.utils.cli import get_bagged_dag
 from airflow.utils.session import create_session
 from sqlalchemy import select
+
+from tests.airflow_version import AIRFLOW
+
+if AIRFLOW >= (3, 1):
+    from airflow.utils.cli import get_bagged_dag
+else:
+    from airflow.utils.cli import get_dag as get_bagged_dag
+if AIRFLOW >= (3, 0):
+    from airflow.models.xcom import XComModel
+
+    value_of = XComModel.deserialize_value
+else:
+    from airflow.models.xcom import XCom as XComModel
+
+    value_of = attrgetter("value")
+
+#: What dag.test() calls it.
+LOGICAL_DATE = "logical_date" if AIRFLOW >= (3, 0) else "execution_date"
 
 
 def run(dag_id: str, logical_date: str) -> dict[str, Any]:
@@ -27,8 +44,8 @@ def run(dag_id: str, logical_date: str) -> dict[str, Any]:
     :param dag_id: the Dag.
     :param logical_date: of the run, ISO 8601; empty for a run without one.
     """
-    dag = get_bagged_dag(bundle_names=None, dag_id=dag_id)
-    dag_run = dag.test(logical_date=pendulum.parse(logical_date) if logical_date else None)
+    dag = get_bagged_dag(None, dag_id)
+    dag_run = dag.test(**{LOGICAL_DATE: pendulum.parse(logical_date) if logical_date else None})
     with create_session() as session:
         same_run = {"dag_id": dag_id, "run_id": dag_run.run_id}
         tasks = session.scalars(select(TaskInstance).filter_by(**same_run)).all()
@@ -36,7 +53,7 @@ def run(dag_id: str, logical_date: str) -> dict[str, Any]:
         return {
             "state": str(dag_run.state),
             "tasks": {task.task_id: {"state": str(task.state), "tries": task.try_number} for task in tasks},
-            "xcoms": {f"{xcom.task_id}.{xcom.key}": XComModel.deserialize_value(xcom) for xcom in xcoms},
+            "xcoms": {f"{xcom.task_id}.{xcom.key}": value_of(xcom) for xcom in xcoms},
         }
 
 
