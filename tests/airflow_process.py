@@ -25,6 +25,8 @@ class AirflowProcess:
 
     def __init__(self, dags_folder: Path, environment: Mapping[str, str]) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="airflow-")
+        self._components: list[subprocess.Popen[bytes]] = []
+        self.home = Path(self._home.name)
         self.log = ""
         inherited = {
             name: value
@@ -53,14 +55,35 @@ class AirflowProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for process in self._components:
+            os.killpg(process.pid, signal.SIGTERM)
+        for process in self._components:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         self._home.cleanup()
+
+    def start(self, *arguments: str) -> Path:
+        """Start a component such as ``scheduler``, which runs until the context ends.
+
+        :return: the file that it logs to.
+        """
+        log = self.home / f"{arguments[0]}.log"
+        with log.open("wb") as file:
+            command = [sys.executable, "-m", "airflow", *arguments]
+            self._components.append(
+                subprocess.Popen(command, env=self._environment, stdout=file, stderr=file, process_group=0)
+            )
+        return log
 
     def run_dags(self, *runs: str) -> dict[str, dict[str, Any]]:
         """Run Dags, each given as ``DAG_ID@LOGICAL_DATE``; what they log is in :attr:`log`.
 
         :return: for each run its ``state``, its ``tasks`` with ``state`` and ``tries``, and its ``xcoms``.
         """
-        report = Path(self._home.name) / "report.json"
+        report = self.home / "report.json"
         self.call("tests.run_dag", "--report", str(report), *runs)
         result: dict[str, dict[str, Any]] = json.loads(report.read_text())
         return result
