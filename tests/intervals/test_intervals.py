@@ -15,7 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,17 @@ def zoom() -> Iterator[SimulatorServer]:
 
 
 @pytest.fixture(scope="module")
-def told(zoom: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def begun() -> datetime:
+    """When all this began: a moment before Airflow is asked for runs."""
+    return datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def told(
+    begun: datetime,  # noqa: ARG001 - it has to be before
+    zoom: SimulatorServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, dict[str, Any]]:
     """Let Airflow run every way, and return what the tasks wrote down."""
     folder = tmp_path_factory.mktemp("told")
     components, settings = components_and_settings()
@@ -146,12 +156,9 @@ def told(zoom: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 @pytest.fixture(scope="module")
-def outcomes(told: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def outcomes(begun: datetime, told: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """What is compared and shown: times, or the first words of an error."""
-    return {
-        way: {name: in_words(said[name], datetime.fromisoformat(said["now"])) for name in READINGS}
-        for way, said in told.items()
-    }
+    return {way: {name: in_words(said[name], begun) for name in READINGS} for way, said in told.items()}
 
 
 def seen() -> dict[str, dict[str, Any]]:
@@ -162,25 +169,24 @@ def seen() -> dict[str, dict[str, Any]]:
     return json.loads(file.read_text())
 
 
-def in_words(outcome: dict[str, Any], now: datetime) -> str | list[str]:
+def in_words(outcome: dict[str, Any], begun: datetime) -> str | list[str]:
     if "error" in outcome:
         return outcome["error"].partition(". ")[0].partition(":")[0]
-    return [moment_in_words(datetime.fromisoformat(outcome[bound]), now) for bound in ("start", "end")]
+    return [moment_in_words(datetime.fromisoformat(outcome[bound]), begun) for bound in ("start", "end")]
 
 
-def moment_in_words(moment: datetime, now: datetime) -> str:
+def moment_in_words(moment: datetime, begun: datetime) -> str:
     """Name a moment so that it reads the same whenever the tests run."""
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = begun.replace(hour=0, minute=0, second=0, microsecond=0)
     near = {
         "today 00:00": midnight,
         "yesterday 00:00": midnight - timedelta(days=1),
-        "two days ago 00:00": midnight - timedelta(days=2),
     }
     for words, there in near.items():
         if moment == there:
             return words
     for days, words in ((0, "now"), (1, "a day before now")):
-        if timedelta() <= now - timedelta(days=days) - moment < timedelta(seconds=PATIENCE + 60):
+        if timedelta() <= moment - begun + timedelta(days=days) < timedelta(seconds=PATIENCE):
             return words
     return f"{moment:%-d %b %H:%M}"
 

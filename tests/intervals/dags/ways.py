@@ -43,7 +43,7 @@ class Read(EngagementsToS3Operator):
     def execute(self, context: Context) -> str:
         if self.asked and context["dag_run"].run_type == "scheduled":
             return ""
-        told: dict[str, Any] = {"now": pendulum.now("UTC").isoformat()}
+        told: dict[str, Any] = {}
         for name, length in (("alone", None), ("interval_length", "P1D")):
             self.interval_length = length
             try:
