@@ -1,14 +1,17 @@
 # make demo    the main job, end to end, against a simulated Zoom and a local S3 server (or real ones: see README.md)
 # make test    all tests
+# make matrix  the tests that concern Airflow, with the built wheel, on every Airflow and Python (JOBS=2: two at a time);
+#              make matrix-cell AIRFLOW=3.1 PYTHON=python3.13: on one of them; RECORD=1 writes the table of intervals
 # make ui      Airflow's web page, with a simulated Zoom, an S3 server, connections and example Dags ready
 # make ui-test a browser goes through that page (needs chromium); IMAGES=docs/images takes the screenshots anew
+# make celery-demo   a month, on Airflow's CeleryExecutor, while one of two workers is killed
 # make lint    style, types, import rules
 # make format  let ruff format the code
-# make celery-demo   a month, on Airflow's CeleryExecutor, while one of two workers is killed
 # make docs    the documentation, as a site in build/docs
 # make build   the wheel and the source distribution, checked, in dist
 # make hooks   let git run style and types before each commit
-# make bench   this provider and others side by side, on the simulator; make profile: where our CPU time goes
+# make bench   this provider and others side by side, on the simulator; make profile: where our CPU time goes;
+#              make parse-time: how long a Dag file that imports the operator takes to parse, and another
 
 PYTHON ?= python3
 AIRFLOW ?= 3.3
@@ -17,14 +20,16 @@ BIN := $(VENV)/bin
 BENCHMARKS := .venv-benchmarks
 CELERY := .venv-celery
 BROWSER := .venv-browser
+PARSE_TIME := .venv-parse-time
 STAMP := $(VENV)/.installed-$(AIRFLOW)
+MATRIX := .matrix/uv/bin
 
 # Airflow writes its database, configuration and logs here, and nowhere else.
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo ui ui-test celery-demo test lint format docs build hooks bench profile clean
+.PHONY: demo ui ui-test celery-demo test matrix matrix-cell lint format docs build hooks bench parse-time profile clean
 
 demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
@@ -42,6 +47,18 @@ $(BROWSER)/.installed: $(STAMP) constraints/browser.txt
 	$(PYTHON) -m venv --clear $(BROWSER)
 	$(BIN)/uv pip install --quiet --system-certs --python $(BROWSER)/bin/python \
 		--constraint constraints/browser.txt playwright
+	@touch $@
+
+matrix: $(MATRIX)/uv
+	@exec $(MATRIX)/python -m tests.matrix $(if $(JOBS),--jobs $(JOBS)) $(if $(RECORD),--record)
+
+matrix-cell: $(MATRIX)/uv
+	@exec $(MATRIX)/python -m tests.matrix --airflow $(AIRFLOW) \
+		$(if $(filter command environment,$(firstword $(origin PYTHON))),--python $(notdir $(PYTHON))) $(if $(RECORD),--record)
+
+$(MATRIX)/uv: constraints/tools.txt
+	python3 -m venv --clear $(dir $(MATRIX))
+	$(MATRIX)/python -m pip install --quiet --disable-pip-version-check --constraint $< uv
 	@touch $@
 
 lint: $(STAMP)
@@ -103,8 +120,18 @@ $(BENCHMARKS)/.installed: $(STAMP) constraints/benchmarks.txt
 		--constraint constraints/benchmarks.txt 'dlt[filesystem]' s3fs matplotlib requests
 	@touch $@
 
+# The other operator needs a provider of its own.
+$(PARSE_TIME)/.installed: $(STAMP) constraints/parse-time.txt
+	$(PYTHON) -m venv --clear $(PARSE_TIME)
+	$(BIN)/uv pip install --quiet --system-certs --python $(PARSE_TIME)/bin/python --constraint constraints/airflow-3.3.txt \
+		--constraint constraints/parse-time.txt --editable . apache-airflow-providers-salesforce
+	@touch $@
+
+parse-time: $(PARSE_TIME)/.installed
+	@exec $(PARSE_TIME)/bin/python -m benchmarks.parse_time
+
 profile: $(STAMP)
 	@exec $(BIN)/python -m benchmarks.profile
 
 clean:
-	rm -rf $(VENV) $(BENCHMARKS) $(CELERY) $(BROWSER) .airflow build dist *.egg-info
+	rm -rf $(VENV) $(BENCHMARKS) $(CELERY) $(BROWSER) $(PARSE_TIME) .matrix .airflow build dist *.egg-info

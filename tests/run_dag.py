@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,12 +21,30 @@ from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
-from airflow.utils.cli import get_bagged_dag
 from airflow.utils.session import create_session
 from airflow.utils.sqlalchemy import prohibit_commit
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+
+from tests.airflow_version import AIRFLOW
+
+if AIRFLOW >= (3, 1):
+    from airflow.utils.cli import get_bagged_dag
+else:
+    from airflow.utils.cli import get_dag as get_bagged_dag
+if AIRFLOW >= (3, 0):
+    from airflow.models.xcom import XComModel
+
+    value_of = XComModel.deserialize_value
+else:
+    from airflow.models.xcom import XCom as XComModel
+
+    value_of = attrgetter("value")
+
+#: What dag.test() calls it.
+LOGICAL_DATE = "logical_date" if AIRFLOW >= (3, 0) else "execution_date"
+#: What makes its run.
+MAKES_THE_RUN = f"airflow.models.{'dagrun.' if AIRFLOW >= (3, 1) else 'dag._'}get_or_create_dagrun"
 
 
 def run(dag_id: str, logical_date: str, conf: str = "null") -> dict[str, Any]:
@@ -35,13 +54,13 @@ def run(dag_id: str, logical_date: str, conf: str = "null") -> dict[str, Any]:
     :param logical_date: of the run, ISO 8601; empty for a run without one; ``assets`` for one that assets trigger.
     :param conf: the params it is triggered with, in JSON.
     """
-    dag = get_bagged_dag(bundle_names=None, dag_id=dag_id)
+    dag = get_bagged_dag(None, dag_id)
     if logical_date == "assets":
-        with mock.patch("airflow.models.dagrun.get_or_create_dagrun", run_of_the_scheduler):
-            dag_run = dag.test(logical_date=None)
+        with mock.patch(MAKES_THE_RUN, run_of_the_scheduler):
+            dag_run = dag.test(**{LOGICAL_DATE: None})
     else:
         date = pendulum.parse(logical_date) if logical_date else None
-        dag_run = dag.test(logical_date=date, run_conf=json.loads(conf))
+        dag_run = dag.test(**{LOGICAL_DATE: date}, run_conf=json.loads(conf))
     with create_session() as session:
         same_run = {"dag_id": dag_id, "run_id": dag_run.run_id}
         tasks = session.scalars(select(TaskInstance).filter_by(**same_run)).all()
@@ -49,7 +68,7 @@ def run(dag_id: str, logical_date: str, conf: str = "null") -> dict[str, Any]:
         return {
             "state": str(dag_run.state),
             "tasks": {task.task_id: {"state": str(task.state), "tries": task.try_number} for task in tasks},
-            "xcoms": {f"{xcom.task_id}.{xcom.key}": XComModel.deserialize_value(xcom) for xcom in xcoms},
+            "xcoms": {f"{xcom.task_id}.{xcom.key}": value_of(xcom) for xcom in xcoms},
         }
 
 

@@ -14,16 +14,25 @@ from uuid import uuid4
 
 import pendulum
 import pytest
-from airflow.sdk.execution_time.context import OutletEventAccessors
 from botocore.loaders import JSONFileLoader
 
 from airflow_provider_zcc.hooks.zoom_contact_center import shared_brief_client
+from tests.airflow_version import AIRFLOW
 from tests.conftest import END as LAST_MIDNIGHT
 from tests.conftest import StartSimulator
 from tests.s3_server import S3Server
 from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
+
+if AIRFLOW >= (3, 0):
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+else:
+    from airflow.utils.context import OutletEventAccessors
+if (3, 0) <= AIRFLOW < (3, 1):
+    from airflow.sdk.execution_time.secrets_masker import _secrets_masker
+elif AIRFLOW < (3, 0):
+    from airflow.utils.log.secrets_masker import _secrets_masker
 
 #: A busy Tuesday among the simulated days.
 START = LAST_MIDNIGHT - timedelta(days=6)
@@ -62,6 +71,15 @@ def botocore_data_is_read_once() -> Iterator[None]:
         read = cache(JSONFileLoader().load_file)
         patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
         yield
+
+
+@pytest.fixture(autouse=True)
+def logs_are_masked_as_in_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow up to 3.0 masks logs only where it is told to, which it is in tasks, and only the task's own secrets."""
+    if AIRFLOW < (3, 1):
+        monkeypatch.setattr("airflow.settings.MASK_SECRETS_IN_LOGS", True)
+        monkeypatch.setattr(_secrets_masker(), "patterns", set())
+        monkeypatch.setattr(_secrets_masker(), "replacer", None)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import pytest
 
 from airflow_provider_zcc.get_provider_info import get_provider_info
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
+from tests.airflow_version import AIRFLOW
 
 FIELD_BEHAVIOUR = {
     "hidden_fields": ["schema", "port"],
@@ -51,6 +52,7 @@ def test_airflow_accepts_the_provider_info():
     jsonschema.validate(get_provider_info(), airflow_schema("provider_info.schema.json"))
 
 
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="older schemas of Airflow do not list the keys of the form")
 def test_airflow_knows_every_key_of_the_connection_type():
     schema = airflow_schema("provider.yaml.schema.json")["properties"]["connection-types"]
     jsonschema.validate([connection_type()], schema)
@@ -102,8 +104,9 @@ def test_the_connection_type_leads_to_the_hook():
     assert connection_type()["hook-name"] == ZoomContactCenterHook.hook_name
 
 
+@pytest.mark.skipif(AIRFLOW < (3, 2), reason="Airflow shows a form only with its FAB provider, which is not installed")
 def test_the_form_of_airflow_3_shows_the_fields():
-    connections = pytest.importorskip("airflow.api_fastapi.core_api.services.ui.connections")
+    connections = import_module("airflow.api_fastapi.core_api.services.ui.connections")
     [form] = [meta for meta in connections.HookMetaService.hook_meta_data() if meta.connection_type == "zcc"]
     standard = form.standard_fields
     assert form.hook_name == "Zoom Contact Center"

@@ -1,0 +1,220 @@
+"""
+Which interval is read in each way that a run comes to be, on the Airflow that is installed.
+
+The runs are Airflow's own. Its scheduler makes those of schedules and assets, and runs them; so it does those that are
+asked for, of the REST API as the page does (on Airflow 2 on the command line), with ``airflow dags trigger`` and with
+``airflow backfill create`` (on Airflow 2 ``airflow dags backfill``, which runs them itself). Only ``dag.test()`` is run
+by :mod:`tests.run_dag`. What comes of them is compared with ``seen/``, of which ``docs/intervals-seen.md`` is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.airflow_process import AirflowProcess
+from tests.airflow_version import AIRFLOW
+from tests.conftest import ENGAGEMENTS
+from tests.intervals.table import SEEN, TABLE, WAYS, render
+from tests.s3_server import S3Server
+from tests.zoom_simulator.app import ZoomSimulator
+from tests.zoom_simulator.server import SimulatorServer
+
+DAGS = Path(__file__).parent / "dags"
+DATE = "2026-11-03T12:00:00+00:00"
+#: Seconds that Airflow may take for all runs.
+PATIENCE = 480
+RECORD = os.environ.get("ZCC_RECORD_INTERVALS")
+RAN = [dag_id for dag_id, way in WAYS.items() if way.since <= AIRFLOW]
+READINGS = ("alone", "interval_length")
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def components_and_settings() -> tuple[list[list[str]], dict[str, str]]:
+    """Say what Airflow runs as, and how it is configured for it."""
+    settings = {
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "2",
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+    }
+    if AIRFLOW < (3, 0):
+        # One worker and the scheduler get along with SQLite.
+        one = {"AIRFLOW__CORE__PARALLELISM": "1", "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1"}
+        return [["scheduler"]], settings | one
+    port = free_port()
+    settings |= {
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "of-these-tests-and-nothing-else-0123456789",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+    }
+    server = ["api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    return [server, ["dag-processor"], ["scheduler"]], settings
+
+
+def wait_for(server: str) -> None:
+    """Wait until Airflow's server answers: the scheduler's first tasks would not wait for it."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with contextlib.suppress(requests.ConnectionError):
+            requests.get(f"{server}/api/v2/version", timeout=60)
+            return
+        time.sleep(0.2)
+
+
+def commands() -> list[str]:
+    """Return what asks for runs on the command line."""
+    date, backfill = "--logical-date", "backfill create --from-date 2026-11-02 --to-date 2026-11-02 --dag-id"
+    if AIRFLOW < (3, 0):
+        date, backfill = "--exec-date", "dags backfill --start-date 2026-11-02 --end-date 2026-11-02"
+    dated = those("command_line") + (those("manual") if AIRFLOW < (3, 0) else [])
+    return [
+        *(f"dags trigger {way} {date} {DATE}" for way in dated),
+        *(f"dags trigger {way}" for way in those("undated")),
+        *(f"{backfill} {way}" for way in those("backfill")),
+    ]
+
+
+def those(group: str) -> list[str]:
+    return [way for way in RAN if WAYS[way].group == group]
+
+
+def trigger(server: str, way: str) -> None:
+    """Do what the button Trigger does, with a logical date."""
+    token = requests.get(f"{server}/auth/token", timeout=60).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = requests.post(
+        f"{server}/api/v2/dags/{way}/dagRuns", json={"logical_date": DATE}, headers=headers, timeout=60
+    )
+    assert answer.ok, answer.text
+
+
+@pytest.fixture(scope="module")
+def zoom() -> Iterator[SimulatorServer]:
+    with SimulatorServer(ZoomSimulator(ENGAGEMENTS)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def begun() -> datetime:
+    """When all this began: a moment before Airflow is asked for runs."""
+    return datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def told(
+    begun: datetime,  # noqa: ARG001 - it has to be before
+    zoom: SimulatorServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, dict[str, Any]]:
+    """Let Airflow run every way, and return what the tasks wrote down."""
+    folder = tmp_path_factory.mktemp("told")
+    components, settings = components_and_settings()
+    with S3Server() as s3:
+        s3.client.create_bucket(Bucket="lake")
+        environment = {
+            **settings,
+            "AIRFLOW_CONN_ZCC_DEFAULT": json.dumps(zoom.connection),
+            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(s3.connection),
+            "ZCC_TOLD": str(folder),
+        }
+        with AirflowProcess(DAGS, environment) as airflow:
+            airflow.call("tests.intervals.commands", "dags reserialize", *commands())
+            undated = [f"{way}@" for way in those("dag_test_undated")]
+            airflow.run_dags(*(f"{way}@{DATE}" for way in those("dag_test")), *undated)
+            for component in components:
+                airflow.start(component[0], *component)
+                if "--port" in component:
+                    server = f"http://127.0.0.1:{component[component.index('--port') + 1]}"
+                    wait_for(server)
+                    for way in those("manual"):
+                        trigger(server, way)
+            deadline = time.monotonic() + PATIENCE
+            while missing := [way for way in RAN if not (folder / f"{way}.json").exists()]:
+                if time.monotonic() > deadline:
+                    ends = "\n".join("\n".join(airflow.said(name).splitlines()[-30:]) for name, *_ in components)
+                    raise AssertionError(f"Never ran: {missing}\n{ends}")
+                time.sleep(0.5)
+    return {way: json.loads((folder / f"{way}.json").read_text()) for way in RAN}
+
+
+@pytest.fixture(scope="module")
+def outcomes(begun: datetime, told: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What is compared and shown: times, or the first words of an error."""
+    return {way: {name: in_words(said[name], begun) for name in READINGS} for way, said in told.items()}
+
+
+def seen() -> dict[str, dict[str, Any]]:
+    """What the table says of the Airflow that is installed."""
+    version = ".".join(map(str, AIRFLOW))
+    file = SEEN / f"airflow-{version}.json"
+    assert file.exists(), f"Nothing was recorded of Airflow {version}: make matrix-cell AIRFLOW=newest RECORD=1"
+    return json.loads(file.read_text())
+
+
+def in_words(outcome: dict[str, Any], begun: datetime) -> str | list[str]:
+    if "error" in outcome:
+        return outcome["error"].partition(". ")[0].partition(":")[0]
+    return [moment_in_words(datetime.fromisoformat(outcome[bound]), begun) for bound in ("start", "end")]
+
+
+def moment_in_words(moment: datetime, begun: datetime) -> str:
+    """Name a moment so that it reads the same whenever the tests run."""
+    midnight = begun.replace(hour=0, minute=0, second=0, microsecond=0)
+    near = {
+        "today 00:00": midnight,
+        "yesterday 00:00": midnight - timedelta(days=1),
+    }
+    for words, there in near.items():
+        if moment == there:
+            return words
+    for days, words in ((0, "now"), (1, "a day before now")):
+        if timedelta() <= moment - begun + timedelta(days=days) < timedelta(seconds=PATIENCE):
+            return words
+    return f"{moment:%-d %b %H:%M}"
+
+
+@pytest.mark.skipif(not RECORD, reason="nothing is to be recorded")
+def test_what_was_seen_is_recorded(outcomes: dict[str, dict[str, Any]]) -> None:
+    file = Path(str(RECORD), f"airflow-{'.'.join(map(str, AIRFLOW))}.json")
+    file.write_text(json.dumps(outcomes, indent=1) + "\n")
+
+
+@pytest.mark.skipif(bool(RECORD), reason="it is being recorded")
+@pytest.mark.parametrize("way", RAN)
+def test_a_run_reads_what_the_table_says(outcomes: dict[str, dict[str, Any]], way: str) -> None:
+    assert outcomes[way] == seen()[way]
+
+
+def test_what_is_read_is_an_interval_and_all_that_zoom_has_there(
+    told: dict[str, dict[str, Any]], zoom: SimulatorServer
+) -> None:
+    counted = []
+    for outcome in (said[name] for said in told.values() for name in READINGS):
+        if "error" not in outcome:
+            start, end = (datetime.fromisoformat(outcome[bound]) for bound in ("start", "end"))
+            counted.append(len(list(zoom.simulator.truth(start, end))))
+            assert start < end
+            assert outcome["records"] == counted[-1]
+    assert max(counted) > 0
+
+
+@pytest.mark.skipif(bool(RECORD), reason="it is being recorded")
+def test_the_table_shows_what_was_seen() -> None:
+    assert TABLE.read_text() == render()
