@@ -571,8 +571,9 @@ def test_a_refusal_slows_all_further_requests(simulator: SimulatorServer) -> Non
     for _ in range(4):
         ask(client)
 
-    # Four turns at a little more than a third of 40 per second, and not at 40.
-    assert time.monotonic() - begin >= 0.22
+    # Four turns at a little more than a third of 40 per second, and not at 40. The first may have come already, and a
+    # thread that wakes up late does not delay the turns behind it.
+    assert time.monotonic() - begin >= 0.15
 
 
 def test_an_announced_limit_is_kept_from_then_on(simulator: SimulatorServer) -> None:
@@ -585,7 +586,8 @@ def test_an_announced_limit_is_kept_from_then_on(simulator: SimulatorServer) -> 
     for _ in range(6):
         ask(client)
 
-    assert time.monotonic() - begin >= 0.24
+    # Six turns at 20 per second, of which the first has come, and a thread that wakes up late gains up to 0.05 s.
+    assert time.monotonic() - begin >= 0.2
 
 
 def test_a_daily_limit_says_nothing_of_the_pace(simulator: SimulatorServer, mocker: MockerFixture) -> None:

@@ -734,8 +734,8 @@ def test_a_stop_wakes_a_thread_that_waits_for_its_turn() -> None:
 
 
 def test_a_refusal_holds_back_threads_that_wait_already() -> None:
-    pacer, stop = Pacer(10), threading.Event()
-    pacer.announced(10)
+    pacer, stop = Pacer(4), threading.Event()
+    pacer.announced(4)
     pacer.wait(stop)
     started: list[float] = []
 
