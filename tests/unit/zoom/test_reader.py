@@ -787,6 +787,22 @@ def test_a_reading_that_is_left_sends_no_further_request(start_simulator: StartS
     assert requests_of(server) == sent < 40
 
 
+def test_a_stop_does_not_wait_for_an_answer_that_does_not_come(
+    simulator: SimulatorServer, mocker: MockerFixture
+) -> None:
+    mocker.patch("airflow_provider_zcc.zoom.reader._FAREWELL", 0.1)
+    simulator.simulator.faults = [Fault("delay", on="next", details={"seconds": 1.5})]
+    reader = reader_for(simulator)
+    batches = reader.batches()
+    next(batches)
+
+    reader.stop()
+
+    assert threads_alive() != []
+    for thread in reader._threads:
+        thread.join()
+
+
 def test_a_stop_from_another_thread_wakes_who_waits_for_a_batch(simulator: SimulatorServer) -> None:
     simulator.simulator.faults = [Fault("answer", times=-1, details={"status": 500})]
     reader = reader_for(simulator, patience=60.0)
