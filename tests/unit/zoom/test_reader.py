@@ -232,6 +232,18 @@ def test_windows_get_smaller_towards_the_end_as_far_as_that_keeps_the_pace_busy(
     assert all(later <= earlier + 60 for earlier, later in pairwise(lengths))
 
 
+def test_windows_with_many_others_behind_them_are_as_large_as_may_be(
+    start_simulator: StartSimulator, mocker: MockerFixture
+) -> None:
+    mocker.patch("airflow_provider_zcc.zoom.client.Pacer.wait")
+    server = start_simulator(Engagements(int(START.timestamp()) + 360 * n for n in range(12_000)), order="ascending")
+
+    read(server, START, START + 50 * DAY)
+
+    ends = {datetime.fromisoformat(end) for _, end in windows_of(server)}
+    assert len([end for end in ends if end < START + 28 * DAY]) == 3
+
+
 def test_an_empty_interval_is_one_request(start_simulator: StartSimulator) -> None:
     server = start_simulator(Engagements([]))
     reader = reader_for(server)
