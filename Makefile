@@ -2,6 +2,7 @@
 # make test    all tests
 # make lint    style, types, import rules
 # make format  let ruff format the code
+# make mutants which small faults in airflow_provider_zcc/zoom no test notices: an hour or two; MUTANTS='*.pacing.*' for a part
 # make bench   this provider and others side by side, on the simulator; make profile: where our CPU time goes
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test lint format bench profile clean
+.PHONY: demo test lint format mutants bench profile clean
 
 demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
@@ -32,6 +33,13 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What an earlier run found out stands, unless MUTANTS names it.
+mutants: $(STAMP)
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
+		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt mutmut
+	$(BIN)/mutmut run $(MUTANTS)
+	$(BIN)/mutmut results
 
 $(STAMP): constraints/airflow-$(AIRFLOW).txt constraints/tools.txt pyproject.toml setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
@@ -55,4 +63,4 @@ profile: $(STAMP)
 	@exec $(BIN)/python -m benchmarks.profile
 
 clean:
-	rm -rf $(VENV) $(BENCHMARKS) .airflow build dist *.egg-info
+	rm -rf $(VENV) $(BENCHMARKS) mutants .airflow build dist *.egg-info

@@ -291,3 +291,12 @@ def test_a_body_may_take_two_minutes_or_the_timeout_if_that_is_longer(
     clock.side_effect = [1_000.0, 1_000.1 + longest]
     with pytest.raises(PassingError, match="did not end"):
         ask(simulator, timeout)
+
+
+def test_a_certificate_bundle_that_is_not_there_is_a_permanent_error() -> None:
+    with pytest.raises(PermanentError) as error:
+        send(requests.get, "https://127.0.0.1:9/v2", timeout=5.0, verify="/no/such/bundle.pem")
+
+    told = str(error.value)
+    assert told.startswith("127.0.0.1:9 could not be asked: ")
+    assert told.endswith("Check the certificate bundle that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names on this worker.")
