@@ -10,6 +10,7 @@
 # make docs    the documentation, as a site in build/docs
 # make build   the wheel and the source distribution, checked, in dist
 # make hooks   let git run style and types before each commit
+# make mutants which small faults in airflow_provider_zcc/zoom no test notices: an hour or two; MUTANTS='*.pacing.*' for a part
 # make bench   this provider and others side by side, on the simulator; make profile: where our CPU time goes;
 #              make parse-time: how long a Dag file that imports the operator takes to parse, and another
 
@@ -29,7 +30,7 @@ export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo ui ui-test celery-demo test matrix matrix-cell lint format docs build hooks bench parse-time profile clean
+.PHONY: demo ui ui-test celery-demo test matrix matrix-cell lint format docs build hooks mutants bench parse-time profile clean
 
 demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
@@ -69,6 +70,13 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What an earlier run found out stands, unless MUTANTS names it.
+mutants: $(STAMP)
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
+		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt mutmut
+	$(BIN)/mutmut run $(MUTANTS)
+	$(BIN)/mutmut results | sed '/: not checked$$/d'
 
 $(STAMP): constraints/airflow-$(AIRFLOW).txt constraints/tools.txt pyproject.toml setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
@@ -134,4 +142,4 @@ profile: $(STAMP)
 	@exec $(BIN)/python -m benchmarks.profile
 
 clean:
-	rm -rf $(VENV) $(BENCHMARKS) $(CELERY) $(BROWSER) $(PARSE_TIME) .matrix .airflow build dist *.egg-info
+	rm -rf $(VENV) $(BENCHMARKS) $(CELERY) $(BROWSER) $(PARSE_TIME) .matrix mutants .airflow build dist *.egg-info

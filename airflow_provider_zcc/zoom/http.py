@@ -167,4 +167,4 @@ def retry_after(value: str | None, now: datetime) -> datetime | None:
 
 
 def _host(url: str) -> str:
-    return url.split("/")[2] if url.count("/") > 1 else url
+    return url.split("/")[2]

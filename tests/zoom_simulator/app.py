@@ -209,6 +209,7 @@ class ZoomSimulator:
 
     def _issue_token(self, request: Request) -> Answer:
         config = self.config
+        self.stats.user_agents.add(request.headers.get("user-agent", ""))
         basic = base64.b64encode(f"{config.client_id}:{config.client_secret}".encode()).decode()
         if not hmac.compare_digest(request.headers.get("authorization", ""), f"Basic {basic}"):
             return Answer.json(400, {"reason": "Invalid client_id or client_secret", "error": "invalid_client"})

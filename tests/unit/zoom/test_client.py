@@ -276,14 +276,26 @@ def test_a_missing_scope_is_named_in_both_forms(start_simulator: StartSimulator)
 
 def test_the_fields_that_zoom_complains_of_are_quoted(simulator: SimulatorServer) -> None:
     body = {"code": 300, "message": "Validation Failed.", "errors": [{"field": "from", "message": "Bad date."}, 7]}
+    body["errors"] += [{"field": "to"}, {"message": "Too long."}]
     simulator.simulator.faults = [answering(400, body)]
 
     with pytest.raises(PermanentError) as error:
         ask(client_for(simulator))
 
     assert str(error.value) == (
-        "Zoom refused the request (HTTP 400, code 300: Validation Failed. [from: Bad date.]). Correct the query."
+        "Zoom refused the request (HTTP 400, code 300: Validation Failed. [from: Bad date.] [to: ] [: Too long.]). "
+        "Correct the query."
     )
+
+
+@pytest.mark.parametrize("name", ["message", "errorMessage", "reason"])
+def test_zooms_words_are_quoted_under_each_name_that_it_gives_them(simulator: SimulatorServer, name: str) -> None:
+    simulator.simulator.faults = [answering(400, {"code": 300, name: "Bad date."})]
+
+    with pytest.raises(PermanentError) as error:
+        ask(client_for(simulator))
+
+    assert str(error.value) == "Zoom refused the request (HTTP 400, code 300: Bad date.). Correct the query."
 
 
 def test_a_wrong_host_is_pointed_out_whatever_its_page_looks_like(simulator: SimulatorServer) -> None:
@@ -571,8 +583,9 @@ def test_a_refusal_slows_all_further_requests(simulator: SimulatorServer) -> Non
     for _ in range(4):
         ask(client)
 
-    # Four turns at a little more than a third of 40 per second, and not at 40.
-    assert time.monotonic() - begin >= 0.22
+    # Four turns at a little more than a third of 40 per second, and not at 40. The first may have come already, and a
+    # thread that wakes up late does not delay the turns behind it.
+    assert time.monotonic() - begin >= 0.15
 
 
 def test_an_announced_limit_is_kept_from_then_on(simulator: SimulatorServer) -> None:
@@ -585,6 +598,7 @@ def test_an_announced_limit_is_kept_from_then_on(simulator: SimulatorServer) -> 
     for _ in range(6):
         ask(client)
 
+    # Six turns at 20 per second, of which the first has come, and a thread that wakes up late gains up to 0.05 s.
     assert time.monotonic() - begin >= 0.19
 
 
@@ -660,12 +674,21 @@ def test_of_the_requests_that_wait_for_their_turn_the_lowest_rank_is_sent_first(
 
     ask(client)
     simulator.simulator.stats.queries.clear()
-    client._pacer.refused(0.3)
+    client._pacer.refused(1.0)
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(get, [5, 3, 1, 4, 0, 2]))
 
     asked = [dict(query)["consumer_number"] for query in simulator.simulator.stats.queries]
     assert asked == [f"+1205930090{rank}" for rank in range(6)]
+
+
+def test_the_timeout_of_the_settings_is_that_of_the_token_request_too(simulator: SimulatorServer) -> None:
+    simulator.simulator.faults = [Fault("delay", on="token", details={"seconds": 1.5})]
+
+    with pytest.raises(PassingError, match="ReadTimeout"):
+        ask(client_for(simulator, patience=0.0, timeout=0.5))
+
+    assert sent(simulator)[0] == 0
 
 
 @pytest.mark.parametrize("limit", ["many", "nan", "-1", ""])
@@ -760,7 +783,7 @@ def test_a_redirect_is_not_followed(start_simulator: StartSimulator, status: int
     location = f"{other.url}/v2/contact_center/engagements"
     server.simulator.faults = [answering(status, times=-1, location=location)]
 
-    with pytest.raises(PermanentError, match="redirected the request"):
+    with pytest.raises(PermanentError, match=rf"redirected the request \(HTTP {status}\)"):
         ask(client_for(server))
 
     assert sent(other) == (0, 0)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 import traceback
 from datetime import UTC, datetime, timedelta, timezone
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 import requests
+from pytest_mock import MockerFixture
 from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_zcc.zoom.errors import InvalidSettings, PassingError, PermanentError
@@ -32,6 +34,12 @@ def ask(server: SimulatorServer, timeout: float = 5.0) -> Reply:
 
 def test_the_user_agent_names_the_package_and_its_version() -> None:
     assert user_agent() == f"airflow-provider-zcc/{version('airflow-provider-zcc')}"
+
+
+def test_the_user_agent_names_a_package_that_is_not_installed_without_its_version(mocker: MockerFixture) -> None:
+    mocker.patch("airflow_provider_zcc.zoom.http.version", side_effect=PackageNotFoundError)
+
+    assert user_agent() == "airflow-provider-zcc"
 
 
 @pytest.mark.parametrize(
@@ -242,3 +250,53 @@ def test_a_host_that_cannot_exist_is_a_wrong_setting(host: str) -> None:
         send(requests.get, f"https://{host}/v2", timeout=5.0)
 
     assert str(error.value) == f"{host} is not a host that can be asked. Check the connection."
+
+
+def answering_with(server: SimulatorServer, body: bytes, **headers: str) -> None:
+    server.simulator.faults = [Fault("answer", details={"status": 200, "body": body, "headers": headers})]
+
+
+def test_a_compressed_body_is_decompressed(simulator: SimulatorServer) -> None:
+    answering_with(simulator, gzip.compress(b"{}"), **{"Content-Encoding": "gzip"})
+
+    assert ask(simulator).body == b"{}"
+
+
+def test_a_body_that_comes_in_pieces_may_be_as_large_as_the_largest_and_no_larger(
+    simulator: SimulatorServer, mocker: MockerFixture
+) -> None:
+    mocker.patch("airflow_provider_zcc.zoom.http._CHUNK", 4)
+    mocker.patch("airflow_provider_zcc.zoom.http._LARGEST_BODY", 10)
+    answering_with(simulator, b"ten bytes.")
+
+    assert ask(simulator).body == b"ten bytes."
+
+    answering_with(simulator, b"many more bytes than that")
+    with pytest.raises(PassingError) as error:
+        ask(simulator)
+
+    host = simulator.url.removeprefix("http://")
+    assert str(error.value) == f"The answer of {host} did not end: 12 bytes until now."
+
+
+@pytest.mark.parametrize(("timeout", "longest"), [(5.0, 120.0), (121.0, 121.0)])
+def test_a_body_may_take_two_minutes_or_the_timeout_if_that_is_longer(
+    simulator: SimulatorServer, mocker: MockerFixture, timeout: float, longest: float
+) -> None:
+    clock = mocker.patch("airflow_provider_zcc.zoom.http.time").monotonic
+    clock.side_effect = [1_000.0, 1_000.0 + longest]
+
+    assert ask(simulator, timeout).body
+
+    clock.side_effect = [1_000.0, 1_000.1 + longest]
+    with pytest.raises(PassingError, match="did not end"):
+        ask(simulator, timeout)
+
+
+def test_a_certificate_bundle_that_is_not_there_is_a_permanent_error() -> None:
+    with pytest.raises(PermanentError) as error:
+        send(requests.get, "https://127.0.0.1:9/v2", timeout=5.0, verify="/no/such/bundle.pem")
+
+    told = str(error.value)
+    assert told.startswith("127.0.0.1:9 could not be asked: ")
+    assert told.endswith("Check the certificate bundle that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names on this worker.")

@@ -180,6 +180,19 @@ def test_wrong_credentials_are_a_permanent_error_that_says_which(
     assert issued(simulator) == 1
 
 
+@pytest.mark.parametrize("name", ["reason", "message", "error_description"])
+def test_the_reason_of_a_refusal_is_quoted_under_each_name_that_zoom_gives_it(
+    simulator: SimulatorServer, name: str
+) -> None:
+    befall(simulator, 400, {name: "The app is disabled.", "error": "invalid_request"})
+
+    with pytest.raises(PermanentError) as error:
+        token_of(source_for(simulator))
+
+    refusal = "Zoom refused to issue an access token (HTTP 400, invalid_request, The app is disabled.). "
+    assert str(error.value) == refusal + CHECK_ACCOUNT
+
+
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
@@ -369,8 +382,16 @@ def test_a_token_is_not_sent_to_another_server(simulator: SimulatorServer, url: 
     assert issued(simulator) == 0
 
 
-@pytest.mark.parametrize("url", ["https://api.zoom.us:443/v2/x", "https://API.ZOOM.US/v2/x", "https://api.zoom.us/"])
-def test_another_spelling_of_the_same_server_is_signed(simulator: SimulatorServer, url: str) -> None:
-    auth = BearerAuth(source_for(simulator), "https://api.zoom.us/v2", 5.0, None)
+@pytest.mark.parametrize(
+    ("api_url", "url"),
+    [
+        ("https://api.zoom.us/v2", "https://api.zoom.us:443/v2/x"),
+        ("https://api.zoom.us/v2", "https://API.ZOOM.US/v2/x"),
+        ("https://api.zoom.us/v2", "https://api.zoom.us/"),
+        ("http://localhost/v2", "http://localhost:80/v2/x"),
+    ],
+)
+def test_another_spelling_of_the_same_server_is_signed(simulator: SimulatorServer, api_url: str, url: str) -> None:
+    auth = BearerAuth(source_for(simulator), api_url, 5.0, None)
 
     assert auth(prepared(url)).headers["Authorization"].startswith("Bearer simulated.")

@@ -113,6 +113,17 @@ def test_an_announced_limit_is_the_pace_at_once_up_to_the_ceiling(clock: Clock, 
     assert starts(pacer, clock, 3) == pytest.approx([n / pace for n in range(3)])
 
 
+def test_of_a_lower_limit_that_is_announced_the_starts_before_count(clock: Clock) -> None:
+    pacer = at_the_ceiling(20, clock)
+    before = starts(pacer, clock, 10)
+
+    pacer.announced(5)
+    after = [before[-1] + moment for moment in starts(pacer, clock, 5)]
+
+    assert after[0] - before[-5] > 1.0
+    assert after == pytest.approx([after[0] + n / 5 for n in range(5)])
+
+
 def test_a_refusal_ends_the_doubling(clock: Clock) -> None:
     pacer = Pacer(80, clock)
     accepted_every(pacer, clock, 1 / 24, 24)
@@ -737,8 +748,8 @@ def test_a_stop_wakes_a_thread_that_waits_for_its_turn() -> None:
 
 
 def test_a_refusal_holds_back_threads_that_wait_already() -> None:
-    pacer, stop = Pacer(10), threading.Event()
-    pacer.announced(10)
+    pacer, stop = Pacer(4), threading.Event()
+    pacer.announced(4)
     pacer.wait(stop)
     started: list[float] = []
 

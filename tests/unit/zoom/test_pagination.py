@@ -243,7 +243,10 @@ def test_a_window_that_stays_incomplete_can_be_accepted_with_a_warning(
 
     assert read(pages, fail_if_incomplete=False)[0] == "ab"
     assert pages.asked == asked
-    assert caplog.messages[-1] == f"{problem} Reading again brought no more; going on without the rest."
+    assert caplog.messages[-2:] == [
+        f"{problem} Reading the window again from its first page.",
+        f"{problem} Reading again brought no more; going on without the rest.",
+    ]
 
 
 @pytest.mark.parametrize("fail_if_incomplete", [True, False])
@@ -300,6 +303,12 @@ def test_nine_futile_pages_in_a_row_are_borne_again_and_again() -> None:
     assert read(pages) == ("abc", 18)
 
 
+def test_nine_empty_pages_before_the_first_record_are_borne() -> None:
+    pages = Pages(*(page("", str(n)) for n in range(9)), page("a"))
+
+    assert read(pages) == ("a", 0)
+
+
 def test_a_first_page_repeats_its_token_in_another_reading_without_being_a_circle() -> None:
     pages = Pages(page("ab", "1"), DIED, page("ab", "1"), page("c"))
 
@@ -344,3 +353,14 @@ def test_a_record_that_another_window_may_deliver_is_marked() -> None:
 
     assert [kept.unsure and kept.unsure.identity for kept in batch] == [None, "early", "unknown", None]
     assert [kept.count for kept in batch] == [2, 1, 1, 1]
+
+
+def test_of_the_records_that_came_those_left_to_the_next_window_are_not_kept() -> None:
+    pages = Pages(page("aZ"))
+    pagination = Pagination(pages, WINDOW, fail_if_incomplete=True)
+    kept, left = page("aZ").records
+    (other,) = page("b").records
+
+    list(pagination.batches(pages(None)))
+
+    assert [pagination.has_kept(record) for record in (kept, left, other)] == [True, False, False]

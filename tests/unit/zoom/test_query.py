@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import pairwise
 from typing import Any
@@ -45,12 +47,15 @@ def bounds(windows: list[Window]) -> list[tuple[datetime, datetime]]:
         (["In_App_Chat", " KIOSK "], ("in_app_chat", "kiosk")),
         (("sms", "voice", "SMS"), ("sms", "voice")),
         ({"video"}, ("video",)),
-        (iter(["chat", "in_app_video"]), ("chat", "in_app_video")),
         (None, ()),
     ],
 )
 def test_channel_types_take_lists_and_text_in_any_letter_case(given_value: Any, spelled: tuple[str, ...]) -> None:
     assert Filters.checked(channel_types=given_value).channel_types == spelled
+
+
+def test_channel_types_take_what_can_be_read_only_once() -> None:
+    assert Filters.checked(channel_types=iter(["chat", "in_app_video"])).channel_types == ("chat", "in_app_video")
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in ALLOWED.items() for value in values])
@@ -251,6 +256,7 @@ def test_an_end_that_the_clock_reads_twice_is_cut_off_after_its_first_pass(
     cuts = [] if cut is None else [REPEATED + timedelta(hours=cut) + SECOND]
     assert [start, *cuts] == [window.start for window in windows]
     assert [*cuts, end] == [window.end for window in windows]
+    assert {window.timezone for window in windows} == {pendulum.timezone(LOS_ANGELES)}
 
 
 def test_without_daylight_saving_nothing_is_cut_off() -> None:
@@ -294,6 +300,22 @@ def test_of_intervals_that_meet_exactly_one_keeps_a_record_whatever_the_clock_re
 
 
 # On the wire
+
+
+@pytest.fixture
+def worker_in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("worker_in_tokyo")
+def test_the_timezone_of_the_worker_does_not_reach_the_wire() -> None:
+    interval = query()
+
+    assert interval.wire_time(interval.start) == "2026-11-05T00:00:00Z"
 
 
 def test_utc_goes_in_the_z_form_and_says_utc() -> None:

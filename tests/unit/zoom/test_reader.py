@@ -232,6 +232,18 @@ def test_windows_get_smaller_towards_the_end_as_far_as_that_keeps_the_pace_busy(
     assert all(later <= earlier + 60 for earlier, later in pairwise(lengths))
 
 
+def test_windows_with_many_others_behind_them_are_as_large_as_may_be(
+    start_simulator: StartSimulator, mocker: MockerFixture
+) -> None:
+    mocker.patch("airflow_provider_zcc.zoom.client.Pacer.wait")
+    server = start_simulator(Engagements(int(START.timestamp()) + 360 * n for n in range(12_000)), order="ascending")
+
+    read(server, START, START + 50 * DAY)
+
+    ends = {datetime.fromisoformat(end) for _, end in windows_of(server)}
+    assert len([end for end in ends if end < START + 28 * DAY]) == 3
+
+
 def test_an_empty_interval_is_one_request(start_simulator: StartSimulator) -> None:
     server = start_simulator(Engagements([]))
     reader = reader_for(server)
@@ -800,6 +812,22 @@ def test_a_reading_that_is_left_sends_no_further_request(start_simulator: StartS
     assert threads_alive() == []
     time.sleep(0.1)
     assert requests_of(server) == sent < 40
+
+
+def test_a_stop_does_not_wait_for_an_answer_that_does_not_come(
+    simulator: SimulatorServer, mocker: MockerFixture
+) -> None:
+    mocker.patch("airflow_provider_zcc.zoom.reader._FAREWELL", 0.1)
+    simulator.simulator.faults = [Fault("delay", on="next", details={"seconds": 1.5})]
+    reader = reader_for(simulator)
+    batches = reader.batches()
+    next(batches)
+
+    reader.stop()
+
+    assert threads_alive() != []
+    for thread in reader._threads:
+        thread.join()
 
 
 def test_a_stop_from_another_thread_wakes_who_waits_for_a_batch(simulator: SimulatorServer) -> None:

@@ -107,6 +107,11 @@ def test_pace_and_timeout_are_above_zero(name: str, value: float) -> None:
     assert str(error.value) == f"{name} is {value}. Give a number above 0 in the connection's extra."
 
 
+@pytest.mark.parametrize("name", ["requests_per_second", "timeout"])
+def test_pace_and_timeout_may_be_a_fraction(name: str) -> None:
+    assert getattr(Settings(CREDENTIALS, **{name: 0.01}), name) == 0.01
+
+
 def test_wrong_settings_are_a_permanent_error_and_a_value_error() -> None:
     assert issubclass(InvalidSettings, PermanentError)
     assert issubclass(InvalidSettings, ValueError)
