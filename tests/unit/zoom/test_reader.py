@@ -727,7 +727,7 @@ def test_first_pages_are_asked_first_and_then_what_comes_first_in_the_output(sta
     begin = int((END - 336 * DAY).timestamp())
     every = int(336 * DAY.total_seconds()) // 3_450
     server = start_simulator(
-        Engagements(begin + every * n for n in range(3_450)), order="ascending", requests_per_second=25
+        Engagements(begin + every * n for n in range(3_450)), order="ascending", requests_per_second=50
     )
 
     lines = read(server, END - 336 * DAY, END, settings={"requests_per_second": 25.0})
@@ -746,7 +746,7 @@ def test_a_window_that_would_be_read_alone_in_the_end_is_begun_earlier(start_sim
     a_window = 28 * 86_400
     few = [begin + window * a_window + 10_000 * n for window in range(4) for n in range(1, 151)]
     many = [begin + 4 * a_window + 1_000 * n for n in range(1, 801)]
-    server = start_simulator(Engagements([*few, *many]), order="ascending", requests_per_second=25)
+    server = start_simulator(Engagements([*few, *many]), order="ascending", requests_per_second=50)
 
     lines = read(server, END - 140 * DAY, END, settings={"requests_per_second": 25.0})
 
