@@ -37,6 +37,7 @@ with DAG(
         "last_day": Param(31, type="integer", minimum=1, maximum=31),
     },
     tags=["zoom"],
+    doc_md=__doc__,
 ) as dag:
 
     @task

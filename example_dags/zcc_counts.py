@@ -54,6 +54,7 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["zoom"],
+    doc_md=__doc__,
 ) as dag:
 
     @task(retries=3)

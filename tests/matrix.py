@@ -25,7 +25,7 @@ from xml.etree import ElementTree as ET
 REPOSITORY = Path(__file__).parent.parent
 FOLDER = REPOSITORY / ".matrix"
 TESTS = ("tests/unit", "--ignore=tests/unit/zoom", "tests/integration", "tests/intervals")
-COPIED = ("tests", "example_dags", "docs", "pyproject.toml")
+COPIED = ("tests", "example_dags", "docs", "README.md", "CONTRIBUTING.md", "SECURITY.md", "pyproject.toml")
 #: Prints what the tests import, and which versions are there.
 PROBE = """
 import json, platform, airflow_provider_zcc

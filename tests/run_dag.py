@@ -43,8 +43,6 @@ else:
 
 #: What dag.test() calls it.
 LOGICAL_DATE = "logical_date" if AIRFLOW >= (3, 0) else "execution_date"
-#: What makes its run.
-MAKES_THE_RUN = f"airflow.models.{'dagrun.' if AIRFLOW >= (3, 1) else 'dag._'}get_or_create_dagrun"
 
 
 def run(dag_id: str, logical_date: str, conf: str = "null") -> dict[str, Any]:
@@ -56,8 +54,8 @@ def run(dag_id: str, logical_date: str, conf: str = "null") -> dict[str, Any]:
     """
     dag = get_bagged_dag(None, dag_id)
     if logical_date == "assets":
-        with mock.patch(MAKES_THE_RUN, run_of_the_scheduler):
-            dag_run = dag.test(**{LOGICAL_DATE: None})
+        with mock.patch("airflow.models.dagrun.get_or_create_dagrun", run_of_the_scheduler):
+            dag_run = dag.test(logical_date=None)
     else:
         date = pendulum.parse(logical_date) if logical_date else None
         dag_run = dag.test(**{LOGICAL_DATE: date}, run_conf=json.loads(conf))

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from tests.airflow_process import AirflowProcess, end
+from tests.airflow_version import AIRFLOW
 from tests.conftest import ENGAGEMENTS
 from tests.integration.conftest import TEST_DAGS
 from tests.zoom_simulator.app import ZoomSimulator
 from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.server import SimulatorServer
+
+pytestmark = pytest.mark.skipif(AIRFLOW < (3, 3), reason="the triggerer is handed its triggers as Airflow 3.3 does it")
 
 RUN = "deferrable@2026-11-04T00:00:00Z"
 SECONDS = 240
