@@ -155,12 +155,12 @@ def test_a_page_as_zoom_writes_it_is_read(body: bytes) -> None:
 )
 def test_a_body_of_a_million_bytes_takes_seconds_at_most(unit: bytes, start: bytes, end: bytes) -> None:
     body = start + unit * (1_000_000 // len(unit)) + end
-    began = time.perf_counter()
+    began = time.thread_time()
 
     try:
         records = parse_page(body).records
     except PassingError:
         records = []
 
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
     assert all(len(record.line) <= len(body) for record in records)
