@@ -32,6 +32,9 @@ SAID = {
 }
 
 
+NO_LENGTH, NO_INTERVAL = "data interval has no length", "The run has no data interval"
+
+
 @pytest.fixture(scope="module")
 def wrong(airflow: AirflowProcess, zoom: SimulatorServer, s3: S3Server) -> dict[str, Any]:
     s3.client.put_object(Bucket=BUCKET, Key="exists", Body=b"before")

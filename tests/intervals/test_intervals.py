@@ -118,12 +118,12 @@ def begun() -> datetime:
 
 
 @pytest.fixture(scope="module")
-def told(
+def ran(
     begun: datetime,  # noqa: ARG001 - it has to be before
     zoom: SimulatorServer,
     tmp_path_factory: pytest.TempPathFactory,
-) -> dict[str, dict[str, Any]]:
-    """Let Airflow run every way, and return what the tasks wrote down."""
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Let Airflow run every way, and return what the tasks wrote down, and all logs."""
     folder = tmp_path_factory.mktemp("told")
     components, settings = components_and_settings()
     with S3Server() as s3:
@@ -151,7 +151,14 @@ def told(
                     ends = "\n".join("\n".join(airflow.said(name).splitlines()[-30:]) for name, *_ in components)
                     raise AssertionError(f"Never ran: {missing}\n{ends}")
                 time.sleep(0.5)
-    return {way: json.loads((folder / f"{way}.json").read_text()) for way in RAN}
+            texts = {str(log.relative_to(airflow.home)): log.read_text() for log in airflow.home.rglob("*.log")}
+    return {way: json.loads((folder / f"{way}.json").read_text()) for way in RAN}, texts
+
+
+@pytest.fixture(scope="module")
+def told(ran: tuple[dict[str, dict[str, Any]], dict[str, str]]) -> dict[str, dict[str, Any]]:
+    """What the tasks wrote down."""
+    return ran[0]
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +220,15 @@ def test_what_is_read_is_an_interval_and_all_that_zoom_has_there(
             assert start < end
             assert outcome["records"] == counted[-1]
     assert max(counted) > 0
+
+
+def test_no_secret_reaches_a_log_of_airflow(
+    ran: tuple[dict[str, dict[str, Any]], dict[str, str]], zoom: SimulatorServer
+) -> None:
+    logs = ran[1]
+    assert any("Reading the engagements" in text for text in logs.values())
+    secrets = (zoom.simulator.config.client_secret, "simulated.")
+    assert [log for log, text in logs.items() for secret in secrets if secret in text] == []
 
 
 @pytest.mark.skipif(bool(RECORD), reason="it is being recorded")

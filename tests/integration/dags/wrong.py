@@ -8,6 +8,7 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG
 from airflow.timetables.interval import CronDataIntervalTimetable
+from airflow.timetables.trigger import CronTriggerTimetable
 
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 
@@ -39,8 +40,7 @@ with DAG(
 
 with DAG(
     dag_id="wrong_zero_length_interval",
-    # As "@daily" is on Airflow 3.
-    schedule="@once",
+    schedule=CronTriggerTimetable("@daily", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     default_args={"retries": 2, "retry_delay": timedelta(0)},
