@@ -40,7 +40,9 @@ def upload(
             note_refusal(f"{error.get('Code', http_response.status_code)}: {error.get('Message', '')}")
 
     def note_refusal(exception: object, **_: Any) -> None:
-        refusals.append(str(exception))
+        # When reading has failed, the parts that are on their way fail with the same error.
+        if not lines.error:
+            refusals.append(str(exception))
         stop()
 
     # Left to itself, the transfer reads on to the end before it says what S3 answered to the first part.

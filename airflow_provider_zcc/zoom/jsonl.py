@@ -17,6 +17,8 @@ class JsonLines(io.RawIOBase):
 
     :param batches: records as JSON lines.
     :param gzip: compress.
+    :ivar bytes: how much was read so far.
+    :ivar error: what ended the batches, if they did not end by themselves.
     """
 
     def __init__(self, batches: Iterator[bytes], *, gzip: bool) -> None:
@@ -24,7 +26,7 @@ class JsonLines(io.RawIOBase):
         self._chunks = _compressed(batches) if gzip else batches
         self._buffer = bytearray()
         self._ended = False
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
 
     def readable(self) -> bool:
         """Say that this is for reading."""
@@ -57,12 +59,12 @@ class JsonLines(io.RawIOBase):
 
     def _next_chunk(self) -> bytes | None:
         """Return the next chunk. After an error there is none but the error: what broke off must not look whole."""
-        if self._error:
-            raise self._error
+        if self.error:
+            raise self.error
         try:
             return next(self._chunks, None)
         except BaseException as error:
-            self._error = error
+            self.error = error
             raise
 
 
