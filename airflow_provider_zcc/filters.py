@@ -1,4 +1,4 @@
-"""The filters as arguments of a task: one list for operator and sensor."""
+"""The filters as arguments: one list for operator, sensor and trigger."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ _NAMES = tuple(field.name for field in fields(Filters))
 FILTER_TEMPLATE_FIELDS = tuple(name for name in _NAMES if name != "consumer_number")
 
 
+def filters_of(owner: object) -> dict[str, Any]:
+    """Return the filters of what keeps each in an attribute of its name.
+
+    :param owner: a task or a trigger.
+    """
+    return {name: getattr(owner, name) for name in _NAMES}
+
+
 def rendered_filters(task: BaseOperator, context: Context) -> dict[str, Any]:
     """Return a task's filters, the consumer's number rendered without being shown.
 
     :param task: a task that keeps each filter in an attribute of its name.
     :param context: the task's context.
     """
-    filters = {name: getattr(task, name) for name in _NAMES}
+    filters = filters_of(task)
     filters["consumer_number"] = task.render_template(filters["consumer_number"], context)
     return filters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two lines on progress.
 _PROGRESS_INTERVAL = 5.0
-#: A daily limit ends within a day. Whatever time Zoom names, the task asks again then.
-_LONGEST_DEFERRAL = timedelta(days=1)
 _CHOICES = {
     "compression": ("infer", "gzip", "none"),
     "on_empty": ("write", "skip", "fail"),
@@ -176,7 +174,7 @@ class EngagementsToS3Operator(BaseOperator):
                 return self._extract(context)
             except RateLimitedUntil as error:
                 if self.deferrable:
-                    self._defer_until(error.retry_at)
+                    self._wait_deferred(error)
                 raise
 
     def resume(self, context: Context, event: Any = None) -> str:  # noqa: ARG002
@@ -321,10 +319,9 @@ class EngagementsToS3Operator(BaseOperator):
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra = dict(summary)
 
-    def _defer_until(self, moment: datetime) -> None:
-        self.log.warning("Zoom's rate limit is used up. Waiting without a worker slot until %s.", moment)
-        wait = min(moment - datetime.now(UTC), _LONGEST_DEFERRAL)
-        self.defer(trigger=TimeDeltaTrigger(wait), method_name="resume")
+    def _wait_deferred(self, error: RateLimitedUntil) -> None:
+        self.log.warning("Zoom's rate limit is used up. Waiting without a worker slot until %s.", error.retry_at)
+        self.defer(trigger=TimeDeltaTrigger(error.wait), method_name="resume")
 
 
 def _in_words(summary: dict[str, Any]) -> str:

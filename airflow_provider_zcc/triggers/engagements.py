@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_provider_zcc.availability import Availability
+from airflow_provider_zcc.filters import filters_of
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.interval import Interval, resolve_interval
 from airflow_provider_zcc.zoom.errors import PermanentError, RateLimitedUntil, ZoomError
@@ -21,8 +21,6 @@ from airflow_provider_zcc.zoom.query import Filters, Query
 
 #: Checks of one connection that a triggerer has in flight at most. The others wait in line.
 CHECKS_IN_FLIGHT = 8
-#: A daily limit ends within a day. Whatever time Zoom names, it is asked again then.
-_LONGEST_WAIT = timedelta(days=1)
 
 
 class EngagementsTrigger(BaseTrigger):
@@ -105,7 +103,7 @@ class EngagementsTrigger(BaseTrigger):
                 "zcc_conn_id": self.zcc_conn_id,
                 "start": _text(self.start),
                 "end": _text(self.end),
-                **self._filters,
+                **filters_of(self),
                 "min_engagements": self.min_engagements,
                 "settle": timedelta(seconds=self.settle.total_seconds()),
                 "stable_checks": self.stable_checks,
@@ -130,7 +128,7 @@ class EngagementsTrigger(BaseTrigger):
 
     async def _available_count(self) -> int:
         interval = resolve_interval({}, start=self.start, end=self.end)
-        Query(*interval, Filters.checked(**self._filters))
+        Query(*interval, Filters.checked(**filters_of(self)))
         availability = Availability(
             interval, min_engagements=self.min_engagements, settle=self.settle, stable_checks=self.stable_checks
         )
@@ -147,17 +145,13 @@ class EngagementsTrigger(BaseTrigger):
                 raise
             except RateLimitedUntil as error:
                 self.log.warning("%s Asking again then.", error)
-                wait = min(error.retry_at - datetime.now(UTC), _LONGEST_WAIT).total_seconds()
+                wait = error.wait.total_seconds()
             except ZoomError as error:
                 self.log.warning("%s Asking again in %.0f s.", error, wait)
             await asyncio.sleep(wait)
 
     def _ask(self, interval: Interval) -> int:
-        return ZoomContactCenterHook(self.zcc_conn_id).count_engagements_briefly(*interval, **self._filters)
-
-    @property
-    def _filters(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(Filters)}
+        return ZoomContactCenterHook(self.zcc_conn_id).count_engagements_briefly(*interval, **filters_of(self))
 
 
 @lru_cache(maxsize=64)

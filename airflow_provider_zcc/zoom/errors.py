@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+
+#: A daily limit ends within a day. Whatever time Zoom names, it is asked again then.
+_LONGEST_WAIT = timedelta(days=1)
 
 
 class ZoomError(Exception):
@@ -62,6 +65,11 @@ class RateLimitedUntil(RateLimited):
     """
 
     retry_at: datetime
+
+    @property
+    def wait(self) -> timedelta:
+        """How long to wait from now on: until ``retry_at``, and no longer than a day."""
+        return min(self.retry_at - datetime.now(UTC), _LONGEST_WAIT)
 
 
 class Stopped(ZoomError):

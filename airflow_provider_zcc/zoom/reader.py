@@ -268,9 +268,10 @@ class EngagementReader:
 
     def _read_on(self, section: _Section) -> None:
         """Read the next page of a window."""
-        if section.pages is None and not self._open(section):
+        pages = section.pages or self._open(section)
+        if pages is None:
             return
-        batch = next(section.pages, None) if section.pages else None
+        batch = next(pages, None)
         with self._changed:
             section.busy = False
             if batch is None:
@@ -283,21 +284,21 @@ class EngagementReader:
             self._rank()
             self._changed.notify_all()
 
-    def _open(self, section: _Section) -> bool:
-        """Ask for a window's first page. Return False if it shows that the window has to be cut."""
+    def _open(self, section: _Section) -> Iterator[list[Kept]] | None:
+        """Ask for a window's first page. Return its pages, or None if the first shows that the window has to be cut."""
         ask = partial(self._ask, section)
         page = ask(None)
         if section.parent == math.inf:
             self._count_whole(page)
         # Without a page token there is nothing more to come, whatever the total says.
         if self._cut(section, page.total_records or 0 if page.next_page_token else 0):
-            return False
+            return None
         section.pagination = Pagination(ask, section.window, fail_if_incomplete=self._fail_if_incomplete)
         section.expected = page.total_records or 0
         section.pages = section.pagination.batches(page)
         with self._changed:
             self._in_parts += page.total_records or 0
-        return True
+        return section.pages
 
     def _ask(self, section: _Section, page_token: str | None) -> Page:
         parameters = self._query.parameters(section.window, next_page_token=page_token)
