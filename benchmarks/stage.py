@@ -19,6 +19,8 @@ from typing import Any
 import boto3
 import requests
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parent.parent
 BUCKET = "lake"
 DAYS = 28
@@ -29,9 +31,7 @@ START = END - timedelta(days=DAYS)
 @contextmanager
 def server(*command: str) -> Iterator[str]:
     """Run a server that takes ``--port`` while the context lasts, and yield its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment

@@ -14,7 +14,8 @@ import requests
 
 from tests.airflow_process import EXAMPLE_DAGS, AirflowProcess
 from tests.celery_demo import worker
-from tests.celery_demo.servers import PostgresServer, RedisServer, free_port
+from tests.celery_demo.servers import PostgresServer, RedisServer
+from tests.ports import free_port
 
 WORKERS = ("worker-1", "worker-2")
 SLOTS = 4

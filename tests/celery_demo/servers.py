@@ -11,9 +11,12 @@ import socket
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+
+from tests.ports import free_port
 
 _STARTS_WITHIN = 60.0
 #: Where Debian and Ubuntu put PostgreSQL's programs, by version: only its clients are in the PATH.
@@ -40,15 +43,7 @@ def program(*names: str) -> str:
     )
 
 
-def free_port() -> int:
-    """Return a port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class _Server:
+class _Server(ABC):
     """A server process that listens on loopback while the context lasts.
 
     It does not run as root, which PostgreSQL refuses, and knows a password that was made for it.
@@ -62,9 +57,9 @@ class _Server:
         self.folder = Path(self._folder.name)
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def _command(self) -> Sequence[str]:
         """Prepare the folder, and return what is to run in it."""
-        raise NotImplementedError
 
     def __enter__(self) -> _Server:
         try:

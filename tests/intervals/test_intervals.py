@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,6 +25,7 @@ from tests.airflow_process import AirflowProcess
 from tests.airflow_version import AIRFLOW
 from tests.conftest import ENGAGEMENTS
 from tests.intervals.table import SEEN, TABLE, WAYS, render
+from tests.ports import free_port
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import ZoomSimulator
 from tests.zoom_simulator.server import SimulatorServer
@@ -37,12 +37,6 @@ PATIENCE = 480
 RECORD = os.environ.get("ZCC_RECORD_INTERVALS")
 RAN = [dag_id for dag_id, way in WAYS.items() if way.since <= AIRFLOW]
 READINGS = ("alone", "interval_length")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def components_and_settings() -> tuple[list[list[str]], dict[str, str]]:

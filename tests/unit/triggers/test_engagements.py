@@ -19,6 +19,7 @@ from tests.conftest import StartSimulator
 from tests.unit.conftest import (
     END,
     QUIET,
+    REFUSALS,
     START,
     ConnectZoom,
     StartZoom,
@@ -178,15 +179,7 @@ class TestErrors:
         assert event["status"] == "failed"
         assert words in event["message"]
 
-    @pytest.mark.parametrize(
-        ("changes", "config", "words"),
-        [
-            ({"password": "wrong"}, {}, "Client Secret"),
-            ({"login": ""}, {}, "lacks login (Client ID)"),
-            ({}, {"scopes": ["user:read"]}, "contact_center:read:list_engagements:admin"),
-            ({}, {"refusal": (403, {"code": 9001, "message": "No permission."})}, "No permission"),
-        ],
-    )
+    @pytest.mark.parametrize(("changes", "config", "words"), REFUSALS)
     def test_a_refusal_ends_it_at_once(
         self,
         zoom: SimulatorServer,
