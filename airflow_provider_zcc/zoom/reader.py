@@ -27,9 +27,10 @@ from airflow_provider_zcc.zoom.window import Window, possible_instants
 
 log = logging.getLogger(__name__)
 
-#: Records that a window is cut down to, first and last: enough that its half-filled last page costs little, and
-#: towards the end few enough that all threads stay busy.
-_LARGE, _SMALL = 3_000, 500
+#: Records that a window is cut down to: at least so many that its half-filled last page costs little...
+_SMALL = 500
+#: ...and at most so many, since those of the windows behind it wait for them.
+_LARGE = 3_000
 #: Records of all windows that are read at the same time. The more there are, the more wait for the first of them.
 _AT_ONCE = 16_000
 #: How far above its size a window may turn out to be and still be read as it is.
@@ -64,18 +65,14 @@ class Counts:
 class _Section:
     """A window on its way through the reader.
 
+    :param size: records that it should hold; None for the whole of what the query asks for.
     :param expected: records that it is thought to hold, until Zoom has said how many it does.
-    :param behind: records expected behind the window in the interval.
-    :param parent: records in the window that this one was cut from; of them at most...
-    :param behind_in_parent: ...so many are expected behind this window.
     :param rank: of the requests that wait for their turn, the lowest is sent first.
     """
 
     window: Window
+    size: float | None = None
     expected: float = math.inf
-    behind: float = 0.0
-    parent: float = math.inf
-    behind_in_parent: float = 0.0
     rank: float = -math.inf
     busy: bool = False
     finished: bool = False
@@ -108,10 +105,8 @@ class EngagementReader:
         self._query = query
         self._max_concurrency = max_concurrency
         self._fail_if_incomplete = fail_if_incomplete
-        *first, last = query.windows()
-        # How much there is in windows that were not asked for yet is not known: enough.
-        self._sections = [*(_Section(window, behind=math.inf) for window in first), _Section(last)]
-        self._unasked = len(self._sections)
+        self._sections = [_Section(window) for window in query.windows()]
+        self._months = self._unasked = len(self._sections)
         self._in_parts = 0
         self._without_total = False
         self._streams = min(max_concurrency, math.ceil(client.requests_per_second * _USUAL_LATENCY))
@@ -254,7 +249,9 @@ class EngagementReader:
         waits for its turn.
         """
         near = self._near()
-        left = sum(section.left for section in near) if len(near) == len(self._sections) else math.inf
+        # Of many windows, none holds more than its share: adding them up for every page would be in vain.
+        is_late = len(self._sections) <= 4 * len(near)
+        left = sum(section.left for section in self._sections) if is_late else math.inf
         for section in near:
             if section.pages is None:
                 continue
@@ -288,7 +285,7 @@ class EngagementReader:
         """Ask for a window's first page. Return its pages, or None if the first shows that the window has to be cut."""
         ask = partial(self._ask, section)
         page = ask(None)
-        if section.parent == math.inf:
+        if section.size is None:
             self._count_whole(page)
         # Without a page token there is nothing more to come, whatever the total says.
         if self._cut(section, page.total_records or 0 if page.next_page_token else 0):
@@ -305,31 +302,20 @@ class EngagementReader:
         return self._client.get(PATH, parameters, parse_page, self._stop, rank=lambda: section.rank)
 
     def _cut(self, section: _Section, total: int) -> bool:
-        """Cut a window that holds too much into smaller ones, the smaller the less there is behind them.
+        """Cut a window that holds too much into smaller ones.
 
         The cuts depend on what Zoom counts, and not on the order in which threads get there: the same data gives
         the same windows, and the same output.
         """
-        behind = section.behind + min(section.behind_in_parent, max(section.parent - total, 0))
-        if total <= self._size(total + behind) * _TOLERANCE:
+        size = section.size or min(max(total * self._months / self._streams, _SMALL), self._largest)
+        if total <= size * _TOLERANCE:
             return False
-        sizes: list[float] = []
-        while (rest := total - sum(sizes)) > 0:
-            sizes.append(min(rest, self._size(rest + behind)))
-        windows = section.window.split(sizes)
+        windows = section.window.split(math.ceil(total / size))
         if len(windows) == 1:
             return False
-        whole = section.window
-        density = total / (whole.end - whole.start).total_seconds()
+        density = total / (section.window.end - section.window.start).total_seconds()
         parts = [
-            _Section(
-                window,
-                expected=density * (window.end - window.start).total_seconds(),
-                behind=behind,
-                parent=total,
-                behind_in_parent=density * (whole.end - window.end).total_seconds(),
-            )
-            for window in windows
+            _Section(window, size, expected=density * (window.end - window.start).total_seconds()) for window in windows
         ]
         with self._changed:
             place = self._sections.index(section)
@@ -337,9 +323,6 @@ class EngagementReader:
             self._changed.notify_all()
         self._start_threads()
         return True
-
-    def _size(self, left: float) -> float:
-        return min(max(left / self._streams, _SMALL), self._largest)
 
     def _count_whole(self, page: Page) -> None:
         with self._changed:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 #: Zoom refuses a range of more than one month; 28 days fit into every month.
 LONGEST_WINDOW = timedelta(days=28)
@@ -41,13 +40,12 @@ class Window:
     end: datetime
     timezone: tzinfo = UTC
 
-    def split(self, sizes: Sequence[float]) -> list[Window]:
-        """Cut the window into parts. The second of a cut is asked for on both sides, so it should be a quiet one.
+    def split(self, parts: int) -> list[Window]:
+        """Cut the window into equal parts. The second of a cut is asked for on both sides, so it should be a quiet one.
 
-        :param sizes: how long the parts are, in proportion. There are fewer if they would be shorter than a minute.
+        :param parts: how many; there are fewer if they would be shorter than a minute.
         """
-        length = (self.end - self.start).total_seconds() / sum(sizes)
-        minutes = (self.start + timedelta(seconds=length * part) for part in accumulate(sizes[:-1]))
+        minutes = (self.start + (self.end - self.start) * part / parts for part in range(1, parts))
         # Traffic peaks at full hours and minutes.
         quiet = {minute.replace(second=_QUIET_SECOND, microsecond=0) for minute in minutes}
         cuts = [self.start, *sorted(cut for cut in quiet if self.start < cut < self.end), self.end]

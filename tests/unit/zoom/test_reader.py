@@ -155,7 +155,7 @@ def test_seventy_days_are_read_in_windows_that_zoom_accepts(start_simulator: Sta
     server = start_simulator(Engagements.of_a_contact_centre(3_500, 70, end=END), order="ascending")
     start = END - 70 * DAY
 
-    lines = read(server, start, END)
+    lines = read(server, start, END, settings={"requests_per_second": 20.0})
 
     assert lines == truth(server, start, END)
     assert sorted(windows_of(server)) == [
@@ -200,48 +200,55 @@ def test_a_dense_second_is_never_cut_and_its_pages_are_asked_for_once(
 
 
 @pytest.mark.parametrize(
-    ("requests_per_second", "max_concurrency", "parts_first_and_smallest"),
+    ("requests_per_second", "max_concurrency", "engagements", "parts"),
     [
-        (1_000.0, 8, (22, 8_000, 2_000)),
-        (20.0, 8, (14, 12_000, 2_000)),
-        (20.0, 2, (10, 12_000, 2_000)),
-        (4.0, 8, (8, 12_000, 12_000)),
+        (1_000.0, 8, 21_600, 11),  # 16,000 at the same time, in eight windows
+        (1_000.0, 8, 8_000, 8),
+        (1_000.0, 8, 2_000, 4),  # no smaller than 500
+        (20.0, 8, 21_600, 8),  # four keep such a pace busy, of 3,000 at most
+        (20.0, 8, 8_000, 4),
+        (20.0, 2, 21_600, 8),
+        (20.0, 2, 4_000, 2),
+        (4.0, 8, 21_600, 8),
+        (4.0, 8, 3_000, 1),
     ],
 )
-def test_windows_get_smaller_towards_the_end_as_far_as_that_keeps_the_pace_busy(
+def test_windows_are_cut_alike_and_as_many_as_keep_the_pace_busy(
     start_simulator: StartSimulator,
     mocker: MockerFixture,
+    *,
     requests_per_second: float,
     max_concurrency: int,
-    parts_first_and_smallest: tuple[int, int, int],
+    engagements: int,
+    parts: int,
 ) -> None:
     mocker.patch("airflow_provider_zcc.zoom.client.Pacer.wait")
-    server = start_simulator(Engagements(int(START.timestamp()) + 4 * n for n in range(21_600)), order="ascending")
+    every = 86_400 // engagements
+    server = start_simulator(
+        Engagements(int(START.timestamp()) + every * n for n in range(engagements)), order="ascending"
+    )
+    length = every * engagements
     settings = {"requests_per_second": requests_per_second}
 
-    lines = read(server, max_concurrency=max_concurrency, settings=settings)
+    lines = read(server, START, START + length * SECOND, max_concurrency=max_concurrency, settings=settings)
 
     assert lines == truth(server)
-    bounds = sorted(tuple(map(datetime.fromisoformat, bounds)) for bounds in windows_of(server)[1:])
-    lengths = [(end - start).total_seconds() for start, end in bounds]
-    parts, first, smallest = parts_first_and_smallest
+    whole, *bounds = (tuple(map(datetime.fromisoformat, bounds)) for bounds in windows_of(server))
+    lengths = [(end - start).total_seconds() for start, end in bounds or [whole]]
     assert len(lengths) == parts
-    assert lengths[0] == pytest.approx(first, abs=60)
-    # The last one takes what is left.
-    assert min(lengths[:-1]) == pytest.approx(smallest, abs=60)
-    assert all(later <= earlier + 60 for earlier, later in pairwise(lengths))
+    assert lengths == pytest.approx([length / parts] * parts, abs=60)
 
 
-def test_windows_with_many_others_behind_them_are_as_large_as_may_be(
-    start_simulator: StartSimulator, mocker: MockerFixture
-) -> None:
+def test_windows_of_several_months_are_cut_less(start_simulator: StartSimulator, mocker: MockerFixture) -> None:
     mocker.patch("airflow_provider_zcc.zoom.client.Pacer.wait")
-    server = start_simulator(Engagements(int(START.timestamp()) + 360 * n for n in range(12_000)), order="ascending")
+    server = start_simulator(Engagements(int(START.timestamp()) + 2_016 * n for n in range(4_800)), order="ascending")
 
-    read(server, START, START + 50 * DAY)
+    read(server, START, START + 28 * DAY, settings={"requests_per_second": 20.0})
+    one_month = len(windows_of(server))
+    read(server, START, START + 112 * DAY, settings={"requests_per_second": 20.0})
 
-    ends = {datetime.fromisoformat(end) for _, end in windows_of(server)}
-    assert len([end for end in ends if end < START + 28 * DAY]) == 3
+    assert one_month == 4
+    assert len(windows_of(server)) == one_month + 4
 
 
 def test_an_empty_interval_is_one_request(start_simulator: StartSimulator) -> None:
@@ -551,16 +558,17 @@ def test_a_total_that_never_changes_does_not_cut_a_window_of_one_page(start_simu
     assert requests_of(server) == 2
 
 
-def test_a_total_that_never_changes_does_not_cut_parts_of_one_page_further(simulator: SimulatorServer) -> None:
-    simulator.simulator.faults = [Fault("page", times=-1, details={"total_records": 10_000})]
+def test_a_total_that_never_changes_does_not_cut_parts_of_one_page_further(start_simulator: StartSimulator) -> None:
+    server = start_simulator(Engagements(int(START.timestamp()) + 216 * n for n in range(400)), order="ascending")
+    server.simulator.faults = [Fault("page", times=-1, details={"total_records": 10_000})]
 
-    lines = read(simulator, fail_if_incomplete=False)
+    lines = read(server, fail_if_incomplete=False)
 
-    whole, *parts = windows_of(simulator)
-    assert len(lines) == len(truth(simulator))
-    assert 1 < len(set(parts)) <= 10_000 / 500
+    whole, *parts = windows_of(server)
+    assert len(lines) == len(truth(server))
+    assert len(set(parts)) == 8
     assert set(Counter(parts).values()) == {2}
-    assert requests_of(simulator) == 1 + len(parts)
+    assert requests_of(server) == 1 + len(parts)
     assert whole not in parts
 
 
