@@ -15,7 +15,7 @@ from airflow_provider_zcc.zoom.errors import Stopped
 #: announces its limit or refuses.
 _FIRST_SHARE, _RAMP = 0.25, 2.0
 #: Seconds in which no more requests start than the ceiling allows in one: they arrive a little unevenly.
-_SECOND = 1.003
+_SECOND = 1.006
 #: Seconds by which a turn may be taken late without moving the turns behind it.
 _LATENESS = 0.05
 #: Seconds that a thread whose turn it is not leaves to the one that is first in line.
@@ -128,8 +128,12 @@ class Pacer:
             if limit < self._ceiling:
                 self._ceiling = limit
                 self._starts = _latest_starts(self._starts, limit)
-            self._pace = self._ceiling if self._ramping else min(self._pace, self._ceiling)
-            self._ramping = False
+            if self._ramping:
+                self._ramping = False
+                self._pace = self._ceiling
+                # The turn was given at a slower pace.
+                self._next_start = min(self._next_start, self._clock())
+            self._pace = min(self._pace, self._ceiling)
 
     def refused(self, seconds: float | None) -> None:
         """Slow down all threads after a 429.

@@ -113,6 +113,26 @@ def test_an_announced_limit_is_the_pace_at_once_up_to_the_ceiling(clock: Clock, 
     assert starts(pacer, clock, 3) == pytest.approx([n / pace for n in range(3)])
 
 
+def test_who_waits_at_the_first_pace_starts_when_the_limit_is_announced(clock: Clock) -> None:
+    pacer = Pacer(20, clock)
+    starts(pacer, clock, 1)
+    clock.now += 0.15
+
+    pacer.announced(20)
+
+    assert starts(pacer, clock, 3) == pytest.approx([n / 20 for n in range(3)])
+
+
+def test_a_limit_that_is_announced_does_not_move_a_turn_back(clock: Clock) -> None:
+    pacer = Pacer(4, clock)
+    starts(pacer, clock, 1)
+    clock.now += 1.02
+
+    pacer.announced(4)
+
+    assert starts(pacer, clock, 2) == pytest.approx([0.0, 0.23])
+
+
 def test_of_a_lower_limit_that_is_announced_the_starts_before_count(clock: Clock) -> None:
     pacer = at_the_ceiling(20, clock)
     before = starts(pacer, clock, 10)
