@@ -23,7 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from airflow_provider_zcc.filters import FILTER_TEMPLATE_FIELDS, rendered_filters
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.interval import resolve_interval
-from airflow_provider_zcc.transfers.upload import upload
+from airflow_provider_zcc.transfers.upload import ONE_PART_AT_A_TIME, upload
 from airflow_provider_zcc.zoom.errors import InvalidQuery, RateLimitedUntil
 from airflow_provider_zcc.zoom.jsonl import JsonLines
 
@@ -216,7 +216,7 @@ class EngagementsToS3Operator(BaseOperator):
             *interval, fail_if_incomplete=self.on_incomplete == "fail", **rendered_filters(self, context)
         )
         self._source = hook.engagements_url
-        s3_hook = S3Hook(aws_conn_id=self.aws_conn_id, verify=self.verify)
+        s3_hook = S3Hook(self.aws_conn_id, transfer_config_args=dict(ONE_PART_AT_A_TIME), verify=self.verify)
         bucket, key = self._find_target(s3_hook)
         uri = f"s3://{bucket}/{key}"
         self.log.info("Reading the engagements from %s to %s into %s.", interval.start, interval.end, uri)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: The operations whose refusal ends an upload.
 _OPERATIONS = ("PutObject", "CreateMultipartUpload", "UploadPart")
+#: How S3Hook is to upload, unless its connection says otherwise. Left to itself, it holds ten parts of 8 MiB in memory
+#: while S3 is slow. S3 is faster than Zoom, and of parts as small as it takes, 10,000 are still 50 GB.
+ONE_PART_AT_A_TIME = {"use_threads": False, "multipart_threshold": 5 * 2**20, "multipart_chunksize": 5 * 2**20}
 
 
 def upload(

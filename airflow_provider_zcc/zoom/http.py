@@ -20,7 +20,7 @@ _LONGEST_QUOTE = 300
 #: Words of the errors of TLS that will come again. A handshake that was cut off passes.
 _TLS_FOR_GOOD = ("CERTIFICATE_VERIFY_FAILED", "CertificateError", "WRONG_VERSION_NUMBER")
 #: Bytes of a body read at once. In the small pieces that requests reads by default, threads wait for each other.
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 #: Seconds and bytes that an answer may take. A page of 100 records takes about a hundred thousand bytes.
 _LONGEST_ANSWER, _LARGEST_BODY = 120.0, 1 << 28
 

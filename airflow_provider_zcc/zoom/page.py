@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Any
 
@@ -59,6 +60,7 @@ _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB]%b\\u[dD][c-fC-F]%b|(?P<half>u[dD][89a-fA-F]%b)|.)" % (_HEX, _HEX, _HEX), re.DOTALL
 )
 
+_PIECE = 1 << 10
 _read_page = msgspec.json.Decoder(_Page).decode
 _read_head = msgspec.json.Decoder(_Head).decode
 
@@ -70,7 +72,7 @@ def parse_page(body: bytes) -> Page:
     :raises PassingError: if it is not a page of engagements in UTF-8 encoded JSON.
     """
     try:
-        body.decode()
+        _require_utf8(body)
         page, slices = _cut_out(body)
         total = None if page.total_records is None else int(page.total_records)
         if page.engagements is None and total != 0:
@@ -84,6 +86,14 @@ def parse_page(body: bytes) -> Page:
         reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not text in UTF-8 or not a number"
         raise PassingError(_unreadable(reason)) from None
     return Page(records, page.next_page_token or None, total, (page.echoed_from, page.echoed_to))
+
+
+def _require_utf8(body: bytes) -> None:
+    """Read the page as text, in small pieces: as a whole it could take four times its size."""
+    decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(body)
+    for start in range(0, len(body), _PIECE):
+        decoder.decode(view[start : start + _PIECE])
+    decoder.decode(b"", final=True)
 
 
 def _cut_out(body: bytes) -> tuple[_Page, list[memoryview]]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import groupby
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from operator import itemgetter
 
 import msgspec
@@ -23,6 +24,9 @@ _MOST_FUTILE_PAGES = 10
 _SHORT_READINGS = 1
 #: The same for a window whose page tokens die.
 _DEAD_READINGS = 3
+#: Bytes from which on lines wait in memory of their own, which goes back to the system when they leave. In the heaps of
+#: the threads, where they wait among much that is gone soon, they would leave holes behind as large as themselves.
+_SMALLEST_APART = 1 << 14
 
 
 class Kept(msgspec.Struct, frozen=True, gc=False):
@@ -33,7 +37,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     :param unsure: the record, if it is one that another window may deliver as well.
     """
 
-    lines: bytes
+    lines: bytes | mmap
     count: int
     unsure: Record | None
 
@@ -64,6 +68,9 @@ class Pagination:
         :raises PassingError: if pages lead in a circle, or page tokens die again and again.
         """
         self._page = first_page
+        return self._readings()
+
+    def _readings(self) -> Iterator[list[Kept]]:
         yield from self._reading()
         short = dead = 0
         while problem := self._problem():
@@ -132,6 +139,8 @@ class Pagination:
                 self._left_to_others.add(record.identity)
             else:
                 chosen.append((record, place is Place.UNSURE))
+        # Between its turns the window would hold the bytes of a page, once more than what waits.
+        self._page = replace(self._page, records=[])
         return [kept for unsure, run in groupby(chosen, key=itemgetter(1)) for kept in _kept(run, unsure=unsure)]
 
     def _problem(self) -> str | None:
@@ -172,8 +181,15 @@ def _kept(chosen: Iterable[tuple[Record, bool]], *, unsure: bool) -> list[Kept]:
     return [Kept(_lines(records), len(records), None)]
 
 
-def _lines(records: list[Record]) -> bytes:
-    return b"\n".join([*(record.line for record in records), b""])
+def _lines(records: list[Record]) -> bytes | mmap:
+    size = sum(len(record.line) + 1 for record in records)
+    if size < _SMALLEST_APART:
+        return b"\n".join([*(record.line for record in records), b""])
+    apart = mmap(-1, size, MAP_PRIVATE | MAP_ANONYMOUS)
+    for record in records:
+        apart.write(record.line)
+        apart.write(b"\n")
+    return apart
 
 
 def _all_after(instants: tuple[datetime, ...], bound: datetime) -> bool:

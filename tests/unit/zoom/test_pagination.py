@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from mmap import mmap
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -52,7 +53,7 @@ def read(pages: Pages, *, fail_if_incomplete: bool = True) -> tuple[str, int]:
 
 
 def names_of(kept: Kept) -> str:
-    return "".join(json.loads(line)["engagement_id"] for line in kept.lines.splitlines())
+    return "".join(json.loads(line)["engagement_id"] for line in bytes(kept.lines).splitlines())
 
 
 DIED = PageTokenExpired("Zoom's page token ended.")
@@ -364,3 +365,17 @@ def test_of_the_records_that_came_those_left_to_the_next_window_are_not_kept() -
     list(pagination.batches(pages(None)))
 
     assert [pagination.has_kept(record) for record in (kept, left, other)] == [True, False, False]
+
+
+@pytest.mark.parametrize(("records", "apart"), [(100, False), (300, True)])
+def test_the_lines_of_a_large_page_wait_in_memory_of_their_own(records: int, apart: bool) -> None:
+    lines = [
+        b'{"engagement_id": "%d", "start_time": "2026-11-05T00:00:00Z", "n": "%s"}' % (n, b"x" * 20)
+        for n in range(records)
+    ]
+    body = b'{"engagements": [%s]}' % b", ".join(lines)
+
+    [[kept]] = Pagination(Pages(page("")), WINDOW, fail_if_incomplete=True).batches(parse_page(body))
+
+    assert isinstance(kept.lines, mmap) == apart
+    assert bytes(kept.lines) == b"".join(line + b"\n" for line in lines)
