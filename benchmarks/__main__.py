@@ -15,6 +15,7 @@ import statistics as stats
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -178,9 +179,39 @@ def capacity(bench: Bench) -> Figures:  # noqa: ARG001
     return {"simulator": {"pages_per_second": pages}}
 
 
+def compression(bench: Bench) -> Figures:
+    """20,000 engagements, compressed page by page as gzip, at each level."""
+    with Account(20_000, latency=0).open() as zoom_url:
+        lines = [line + b"\n" for line in truth(zoom_url)]
+    pages = [b"".join(lines[first : first + 100]) for first in range(0, len(lines), 100)]
+
+    def compressed(level: int) -> tuple[float, int]:
+        started = time.process_time()
+        size = len(gzip_stream(pages, level))
+        return time.process_time() - started, size
+
+    runs = {level: [compressed(level) for _ in range(bench.runs)] for level in range(1, 10)}
+    uncompressed = sum(map(len, pages))
+    figures = {
+        f"level {level}": {
+            "cpu_seconds": stats.median(seconds for seconds, _ in run),
+            "share_of_size": run[0][1] / uncompressed,
+        }
+        for level, run in runs.items()
+    }
+    print("  " + ", ".join(f"{level} {row['cpu_seconds']:.2f} s" for level, row in figures.items()), flush=True)
+    return figures
+
+
+def gzip_stream(pages: list[bytes], level: int) -> bytes:
+    """Compress pages into one gzip stream."""
+    compressor = zlib.compressobj(level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    return b"".join([*map(compressor.compress, pages), compressor.flush()])
+
+
 SCENARIOS: dict[str, Callable[[Bench], Figures]] = {
     scenario.__name__: scenario
-    for scenario in (capacity, comparison, limited, unannounced, shared, memory, small, shapes)
+    for scenario in (capacity, comparison, limited, unannounced, shared, memory, small, shapes, compression)
 }
 
 

@@ -16,7 +16,8 @@ PROVIDER = "airflow-provider-zcc"
 #: Columns of the tables: heading, key and form.
 COLUMNS = (
     ("seconds", "seconds", "{:.1f}"),
-    ("CPU seconds", "cpu_seconds", "{:.1f}"),
+    ("CPU seconds", "cpu_seconds", "{:.2f}"),
+    ("of the size", "share_of_size", "{:.1%}"),
     ("peak MB", "peak_megabytes", "{:.0f}"),
     ("requests", "requests", "{:,.0f}"),
     ("429s", "refused", "{:.0f}"),
