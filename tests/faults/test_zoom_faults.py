@@ -41,17 +41,19 @@ HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the reading of a day's 8 pages a fault befalls it.
+    """Where in the reading of a day a fault befalls it.
 
     :param on: the requests that are counted, as in :attr:`Fault.on`.
     :param after: so many are spared.
     :param arguments: of the task.
+    :param engagements: that the day holds, on pages of 100.
     """
 
     name: str
     on: str
     after: int
     arguments: dict[str, Any]
+    engagements: int = 800
 
     def pages(self) -> dict[str, Any]:
         """Return where a fault befalls requests with a page token."""
@@ -61,7 +63,9 @@ class Place:
 BEGINNING = Place("at the beginning", "api", 0, {})
 #: One thread, so that what is spared has reached the upload.
 MIDDLE = Place("during the upload", "next", 3, {"compression": "gzip", "max_concurrency": 1})
-THREADS = Place("among threads", "api", 5, {"compression": "gzip"})
+#: A day of so many is cut into four windows. As many requests are spared as ask for the day and for each window's
+#: first page.
+THREADS = Place("among threads", "api", 5, {"compression": "gzip"}, 1_600)
 BOTH = (BEGINNING, MIDDLE)
 
 Befall = Callable[[Place], list[Fault]]
@@ -274,7 +278,7 @@ PAGES = [
     *rows(page_with(engagements=None, total_records=0), ALL_RECORDS, "page holds null and total 0"),
     *rows(page_with(engagements="<absent>", total_records=0), ALL_RECORDS, "page holds no engagements and total 0"),
     *rows(page_with(FOR_EVER, total_records="800"), ALL_RECORDS, "total is a string", MIDDLE),
-    *rows(page_with(FOR_EVER, total_records=None), ALL_RECORDS, "total is null", BEGINNING, MIDDLE, THREADS),
+    *rows(page_with(FOR_EVER, total_records=None), ALL_RECORDS, "total is null"),
     *rows(page_with(FOR_EVER, total_records="<absent>"), ALL_RECORDS, "total is absent"),
     *rows(page_with(FOR_EVER, total_records=3), ALL_RECORDS, "total is too low"),
     *rows(page_with(FOR_EVER, total_records=-1), ALL_RECORDS, "total is negative", BEGINNING),
@@ -312,7 +316,7 @@ def meet(
             uploads.extend(bucket.unfinished_uploads())
             return bool(uploads) or time.monotonic() > deadline
 
-        engagements = engagements or engagements_of_a_day()
+        engagements = engagements or engagements_of_a_day(place.engagements)
         leave_no_time_between_tries(monkeypatch, ending)
         # A multipart upload begins as soon as a page or so has come.
         connect_s3(monkeypatch, s3_server.connection, multipart_threshold=10_000)
@@ -325,6 +329,9 @@ def meet(
         error = run_into(engagements, ending, **place.arguments | arguments)
         assert [fault for fault in faults if fault.after or fault.times > 0 or fault.times == FOR_EVER] == []
         assert bool(uploads) == (place is MIDDLE)
+        if place is THREADS:
+            asked_for = {(query["from"], query["to"]) for query in map(dict, server.simulator.stats.queries)}
+            assert len(asked_for) > 2, "Where the day is not cut, one thread reads it."
         return error
 
     return meet
@@ -410,10 +417,11 @@ class Rewritten(Engagements):
 
     :param pattern: what is replaced in its JSON.
     :param replacement: by what.
+    :param count: how many engagements there are.
     """
 
-    def __init__(self, pattern: str, replacement: str) -> None:
-        super().__init__(even_starts())
+    def __init__(self, pattern: str, replacement: str, count: int = 800) -> None:
+        super().__init__(even_starts(count))
         self._pattern = pattern
         self._replacement = replacement
 
@@ -440,7 +448,8 @@ ID, START_TIME = '"engagement_id": ?"[^"]*"', '"start_time": ?"[^"]*"'
     ],
 )
 def test_records_that_lack_an_id_or_a_time_arrive_each_once(meet: Meet, pattern: str, replacement: str):
-    meet(befalls("doubled"), THREADS, ALL_RECORDS, engagements=Rewritten(pattern, replacement))
+    engagements = Rewritten(pattern, replacement, THREADS.engagements)
+    meet(befalls("doubled"), THREADS, ALL_RECORDS, engagements=engagements)
 
 
 def test_engagements_that_share_an_id_are_missed(meet: Meet):
