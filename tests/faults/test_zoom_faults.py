@@ -36,6 +36,7 @@ from tests.zoom_simulator.faults import Fault
 
 FOR_EVER = -1
 DEAD_TOKEN = {"code": 124, "message": "Invalid access token."}
+DEAD_TOKEN_IN_OTHER_WORDS = {"status": False, "errorCode": 401, "errorMessage": "Invalid access token."}
 HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
@@ -143,6 +144,7 @@ DEAD_TOKENS = {
     "401 with code 124": answers_with(401, DEAD_TOKEN),
     "400 with code 124": answers_with(400, DEAD_TOKEN),
     "401 without a code": answers_with(401, {"message": "The access token expired."}),
+    "401 with errorCode": answers_with(401, DEAD_TOKEN_IN_OTHER_WORDS),
 }
 NO_NEW_TOKEN_HELPS = MayRetry("refused the access token .* So were 2 new ones")
 ACCESS_TOKENS = [

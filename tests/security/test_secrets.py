@@ -404,7 +404,9 @@ def outcomes(echo: str) -> dict[str, list[Fault]]:
         "token unusable": [issuing({"access_token": f"{TOKEN}\n", "refresh_token": TOKEN})],
         "token broken JSON": [issuing(f'{{"access_token": "{TOKEN}", "scope": "{TOKEN}')],
         "access token refused": [refused(echo, 401, 124)],
-        "access token refused in other words": [answering(401, {"errorMessage": echo, "errorCode": 401})],
+        "access token refused in other words": [
+            answering(401, {"status": False, "errorCode": 401, "errorMessage": echo})
+        ],
         "access token refused in HTML": [answering(401, f"<html>{PEOPLE}</html>")],
         "scope missing": [refused(echo, 400, 4711)],
         "query refused": [refused(echo, 400, 300, errors=[{"field": echo, "message": echo}, echo])],
