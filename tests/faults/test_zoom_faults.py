@@ -91,6 +91,11 @@ def page_with(times: int = 1, **keys: Any) -> Befall:
     return befalls("page", times, **keys)
 
 
+def parts_with(**keys: Any) -> Befall:
+    """Replace keys of the first page of each window that the day is cut into."""
+    return lambda _: [Fault("page", "first", after=1, times=FOR_EVER, details=keys)]
+
+
 def page_before_the_last_with(times: int = 1, **keys: Any) -> Befall:
     """Replace keys of the seventh page of eight, the fifth behind a page token beside the one that is held."""
     return lambda place: [Fault("page", "next", after=place.after + 1, times=times, details=keys)]
@@ -297,7 +302,9 @@ PAGES = [
     *rows(page_with(engagements=None, total_records=0), ALL_RECORDS, "page holds null and total 0"),
     *rows(page_with(engagements="<absent>", total_records=0), ALL_RECORDS, "page holds no engagements and total 0"),
     *rows(page_with(FOR_EVER, total_records="800"), ALL_RECORDS, "total is a string"),
-    *rows(page_with(FOR_EVER, total_records=None), ALL_RECORDS, "total is null"),
+    *rows(page_with(FOR_EVER, total_records=None), ALL_RECORDS, "total is null", BEGINNING, MIDDLE, THREADS),
+    *rows(parts_with(total_records=None), ALL_RECORDS, "total of the parts is null", THREADS),
+    *rows(parts_with(total_records="<absent>"), ALL_RECORDS, "total of the parts is absent", THREADS),
     *rows(page_with(FOR_EVER, total_records="<absent>"), ALL_RECORDS, "total is absent"),
     *rows(page_with(FOR_EVER, total_records=3), ALL_RECORDS, "total is too low"),
     *rows(page_with(FOR_EVER, total_records=-1), ALL_RECORDS, "total is negative", BEGINNING),
