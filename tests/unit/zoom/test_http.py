@@ -3,7 +3,10 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
+import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from importlib.metadata import PackageNotFoundError, version
 
@@ -291,6 +294,61 @@ def test_a_body_may_take_two_minutes_or_the_timeout_if_that_is_longer(
     clock.side_effect = [1_000.0, 1_000.1 + longest]
     with pytest.raises(PassingError, match="did not end"):
         ask(simulator, timeout)
+
+
+@contextmanager
+def trickling(beginning: bytes, piece: bytes) -> Iterator[tuple[str, threading.Event]]:
+    """Serve one answer that does not end: a beginning, and the same piece behind it again and again.
+
+    :return: the URL, and what is set when the client left before the server did.
+    """
+    left = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                ends = time.monotonic() + 3.0
+                try:
+                    connection.sendall(beginning)
+                    while time.monotonic() < ends:
+                        connection.sendall(piece)
+                        time.sleep(0.01)
+                except OSError:
+                    left.set()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/v2", left
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n"
+ENDLESS = {
+    "body": (HEAD + b"\r\n", b"x"),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "body of an error": (HEAD.replace(b"200 OK", b"503 Service Unavailable") + b"\r\n", b"x"),
+    "body of a redirect": (HEAD.replace(b"200 OK", b"302 Found") + b"Location: http://127.0.0.1:9/\r\n\r\n", b"x"),
+    "gzip of nothing": (
+        HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"")[:10],
+        b"\x00\x00\x00\xff\xff",
+    ),
+    "status line": (b"HTTP/1.1 200 ", b"x"),
+    "header": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X: x\r\n"),
+    "100 Continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize(("beginning", "piece"), ENDLESS.values(), ids=ENDLESS.keys())
+def test_an_answer_that_trickles_for_ever_is_left(mocker: MockerFixture, beginning: bytes, piece: bytes) -> None:
+    mocker.patch("airflow_provider_zcc.zoom.http._LONGEST_ANSWER", 0.3)
+
+    with trickling(beginning, piece) as (url, left):
+        # The server is never silent for as long as this.
+        with pytest.raises((PassingError, PermanentError)):
+            send(requests.get, url, timeout=0.5)
+
+        assert left.wait(5)
 
 
 def test_a_certificate_bundle_that_is_not_there_is_a_permanent_error() -> None:
