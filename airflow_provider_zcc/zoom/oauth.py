@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
+from airflow_provider_zcc.zoom.connections import session
 from airflow_provider_zcc.zoom.errors import PassingError, PermanentError
 from airflow_provider_zcc.zoom.http import (
     Reply,
@@ -68,15 +69,16 @@ class TokenSource:
     def _fetch(self, timeout: float, on_token: Callable[[str], None] | None) -> None:
         asked = time.monotonic()
         credentials = self._credentials
-        reply = send(
-            requests.post,
-            credentials.token_url,
-            data={"grant_type": "account_credentials", "account_id": credentials.account_id},
-            auth=(credentials.client_id.encode(), credentials.client_secret.encode()),
-            headers={"User-Agent": user_agent(), "Accept": "application/json"},
-            timeout=timeout,
-            proxies=no_proxies_in_the_clear(credentials.token_url),
-        )
+        with session() as once:
+            reply = send(
+                once.post,
+                credentials.token_url,
+                data={"grant_type": "account_credentials", "account_id": credentials.account_id},
+                auth=(credentials.client_id.encode(), credentials.client_secret.encode()),
+                headers={"User-Agent": user_agent(), "Accept": "application/json"},
+                timeout=timeout,
+                proxies=no_proxies_in_the_clear(credentials.token_url),
+            )
         body = error_body(reply)
         if reply.status != 200:
             raise self._error(reply, body)

@@ -174,22 +174,16 @@ def refusing(status: int, **headers: str) -> Callable[[], Fault]:
     return lambda: Fault("answer", "api", 0, -1, {"status": status, "body": body, "headers": named})
 
 
-#: The task waits by itself, and can be woken.
-WAITING = {
+#: Where the task waits: by itself first, then for what does not come.
+MIDDLES = {
     "a rate limit": Middle(refusing(429, Retry_After="200"), lambda place: stats(place).statuses[429] > 0),
     "an outage": Middle(refusing(500), lambda place: stats(place).statuses[500] > 2),
     "a slow upload": Middle(slow("next", 0.2, after=100), lambda place: place.has_uploaded_a_part()),
-}
-#: The task waits for what does not come.
-HANGING = {
     "an answer": Middle(slow("api", AGES), lambda place: stats(place).api_requests > 0),
     "a token": Middle(slow("token", AGES), lambda place: stats(place).token_requests > 0),
     "the rest of an upload": Middle(slow("next", AGES, after=130), lambda place: place.has_uploaded_a_part()),
 }
-MIDDLES = WAITING | HANGING
 in_any_middle = pytest.mark.parametrize("middle", MIDDLES.values(), ids=MIDDLES)
-while_waiting = pytest.mark.parametrize("middle", WAITING.values(), ids=WAITING)
-while_hanging = pytest.mark.parametrize("middle", HANGING.values(), ids=HANGING)
 
 
 def terminate(place: Place, middle: Middle, *, signal_raises: bool) -> tuple[str | None, list[str]]:
@@ -210,7 +204,7 @@ def test_sigterm_ends_the_process_soon_and_leaves_nothing_in_s3(place: Place, mi
     assert place.unfinished_uploads() == []
 
 
-@while_waiting
+@in_any_middle
 def test_sigterm_that_raises_as_in_airflow_2_leaves_no_thread_and_nothing_in_s3(place: Place, middle: Middle) -> None:
     error, threads = terminate(place, middle, signal_raises=True)
 
@@ -245,24 +239,12 @@ def threads_of_tasks() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith(("zcc-", "ThreadPoolExecutor-"))}
 
 
-@while_waiting
-def test_on_kill_from_another_thread_ends_a_task_that_waits_and_all_of_its_threads(
-    place: Place, middle: Middle
-) -> None:
+@in_any_middle
+def test_on_kill_from_another_thread_ends_a_task_and_all_of_its_threads(place: Place, middle: Middle) -> None:
     before = threads_of_tasks()
     killed = kill_from_another_thread(place, middle)
 
     wait_until(lambda: not threads_of_tasks() - before, killed + SOON - time.monotonic())
-    assert place.objects() == {}
-    assert place.unfinished_uploads() == []
-
-
-@while_hanging
-def test_on_kill_from_another_thread_ends_a_task_that_hangs_and_its_upload(place: Place, middle: Middle) -> None:
-    before = threads_of_tasks()
-    kill_from_another_thread(place, middle)
-
-    assert {thread.name for thread in threads_of_tasks() - before} <= {"zcc-reader"}
     assert place.objects() == {}
     assert place.unfinished_uploads() == []
 
