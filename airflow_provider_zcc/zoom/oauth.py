@@ -13,7 +13,7 @@ import requests
 from requests.auth import AuthBase
 
 from airflow_provider_zcc.zoom.connections import session
-from airflow_provider_zcc.zoom.errors import PassingError, PermanentError
+from airflow_provider_zcc.zoom.errors import PassingError, PermanentError, ZoomError
 from airflow_provider_zcc.zoom.http import (
     Reply,
     error_body,
@@ -42,6 +42,8 @@ class TokenSource:
         self._lock = threading.Lock()
         self._token = ""
         self._ends = 0.0
+        self._fetches = 0
+        self._failure: ZoomError | None = None
 
     def token(self, timeout: float, on_token: Callable[[str], None] | None) -> str:
         """Return a token with some life left in it.
@@ -52,9 +54,12 @@ class TokenSource:
         :raises PassingError: if the token endpoint cannot be reached or answers nonsense.
         :raises RateLimited: if it answers HTTP 429.
         """
+        fetches = self._fetches
         with self._lock:
             if not self._token or time.monotonic() >= self._ends:
-                self._fetch(timeout, on_token)
+                if self._fetches > fetches and self._failure:
+                    raise self._failure  # This thread waited for that fetch: not another one after it.
+                self._fetch_and_note(timeout, on_token)
             return self._token
 
     def forget(self, refused: str) -> None:
@@ -65,6 +70,15 @@ class TokenSource:
         with self._lock:
             if self._token == refused:
                 self._token = ""
+
+    def _fetch_and_note(self, timeout: float, on_token: Callable[[str], None] | None) -> None:
+        self._fetches += 1
+        try:
+            self._fetch(timeout, on_token)
+        except ZoomError as error:
+            self._failure = error
+            raise
+        self._failure = None
 
     def _fetch(self, timeout: float, on_token: Callable[[str], None] | None) -> None:
         asked = time.monotonic()

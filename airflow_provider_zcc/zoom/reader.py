@@ -102,6 +102,7 @@ class EngagementReader:
         self, client: ZoomClient, query: Query, *, max_concurrency: int = 8, fail_if_incomplete: bool = True
     ) -> None:
         self.counts = Counts()
+        self.killed = False
         self._client = client
         self._query = query
         self._max_concurrency = max_concurrency
@@ -142,6 +143,11 @@ class EngagementReader:
                 "%d of the engagements did not begin in the interval, and Zoom lists them in it all the same: kept.",
                 self.counts.outside_interval,
             )
+
+    def kill(self) -> None:
+        """Stop reading because all has to end soon: whoever waits for what becomes of it should not wait long."""
+        self.killed = True
+        self.stop()
 
     def stop(self) -> None:
         """Stop reading: no further request is sent, none is waited for, and an iterator of batches raises Stopped."""

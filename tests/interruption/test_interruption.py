@@ -21,6 +21,7 @@ from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Oper
 from airflow_provider_zcc.zoom.oauth import shared_token_source
 from tests.conftest import END, StartSimulator
 from tests.interruption.run_operator import context, run
+from tests.s3_proxy import S3Fault, S3Proxy
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import Stats
 from tests.zoom_simulator.data import Engagements
@@ -53,6 +54,7 @@ class Place:
 
     zoom: SimulatorServer
     s3: S3Server
+    proxy: S3Proxy
     bucket: str
     running: list[ForkServerProcess] = field(default_factory=list)
 
@@ -61,9 +63,10 @@ class Place:
         connection: dict[str, Any] = self.zoom.connection
         # A request that hangs does so for longer than a task may, and not much longer than the test.
         connection["extra"]["timeout"] = 2 * SOON
+        extra = {"endpoint_url": self.proxy.url, "region_name": "us-east-1"}
         return {
             "AIRFLOW_CONN_ZCC_DEFAULT": json.dumps(connection),
-            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(self.s3.connection),
+            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(self.s3.connection | {"extra": extra}),
             "NO_PROXY": "127.0.0.1,localhost",
         }
 
@@ -134,10 +137,19 @@ def s3() -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def proxy(s3: S3Server) -> Iterator[S3Proxy]:
+    with S3Proxy(s3.url) as proxy:
+        yield proxy
+
+
 @pytest.fixture
-def place(start_simulator: StartSimulator, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(
+    start_simulator: StartSimulator, s3: S3Server, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    proxy.faults = []
     zoom = start_simulator(BIG, order="ascending")
-    place = Place(zoom, s3, f"bucket-{uuid4()}")
+    place = Place(zoom, s3, proxy, f"bucket-{uuid4()}")
     s3.client.create_bucket(Bucket=place.bucket)
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
@@ -247,6 +259,20 @@ def test_on_kill_from_another_thread_ends_a_task_and_all_of_its_threads(place: P
     wait_until(lambda: not threads_of_tasks() - before, killed + SOON - time.monotonic())
     assert place.objects() == {}
     assert place.unfinished_uploads() == []
+
+
+@pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
+def test_sigterm_ends_the_process_soon_though_s3_does_not_answer(place: Place, operation: str) -> None:
+    hanging = S3Fault(operation, seconds=AGES, status=500)
+    place.proxy.faults = [hanging]
+    task = place.start()
+    wait_until(lambda: hanging.befell)
+
+    task.send(signal.SIGTERM)
+    error, _ = task.end(SOON)
+
+    assert error == "AirflowException"
+    assert place.objects() == {}
 
 
 def test_after_a_kill_in_the_middle_of_an_upload_a_new_try_writes_the_whole_object(place: Place) -> None:
