@@ -98,7 +98,7 @@ class Pacer:
             while seconds > 0:
                 seconds = self._seconds_to_turn(ticket)
                 if stop.wait(seconds):
-                    raise Stopped("Reading was stopped.")
+                    raise Stopped
         finally:
             with self._lock:
                 self._line.remove(ticket)
