@@ -183,6 +183,27 @@ class TestStableChecks:
             sensor(stable_checks=2, mode="reschedule").poke(context_of())
         assert asked_nothing(zoom)
 
+    @pytest.mark.parametrize(
+        ("stable_checks", "said"),
+        [
+            (0, ["wanted are 1."] * 2),
+            (1, ["wanted are 1."] * 2),
+            (3, [f"wanted are 1; the same for {checks} checks, wanted are 3." for checks in (1, 2)]),
+        ],
+    )
+    def test_the_log_speaks_of_them_where_they_are_asked_for(
+        self, zoom: SimulatorServer, caplog: pytest.LogCaptureFixture, stable_checks: int, said: list[str]
+    ):
+        caplog.set_level(logging.INFO, "airflow_provider_zcc.availability")
+        zoom.simulator.faults = [Fault("page", details={"total_records": 7}, times=2)]
+        waiting = sensor(stable_checks=stable_checks)
+        for _ in said:
+            waiting.poke(context_of())
+        logged = [
+            record.getMessage() for record in caplog.records if record.name == "airflow_provider_zcc.availability"
+        ]
+        assert logged == [f"Zoom counts 7 engagements from {START} to {END}, {words}" for words in said]
+
     @pytest.mark.usefixtures("zoom")
     @pytest.mark.parametrize("stable_checks", [0, 1])
     def test_the_mode_reschedule_works_without(self, stable_checks: int):
