@@ -19,7 +19,6 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_zcc.sensors import engagements as sensors
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.triggers.engagements import EngagementsTrigger
-from tests.airflow_version import AIRFLOW
 from tests.unit.conftest import (
     END,
     QUIET,
@@ -359,6 +358,7 @@ class TestResuming:
             ("execute_complete", {"event": {"status": "failed", "message": "Zoom refused the request."}}),
             ("execute_complete", {"event": None}),
             ("__fail__", {"error": "Trigger timeout"}),
+            ("__fail__", {"error": "Trigger/execution timeout"}),
             ("__fail__", {"error": "Trigger failure", "traceback": []}),
         ],
     )
@@ -371,10 +371,16 @@ class TestResuming:
             waiting.resume_execution(method, arguments, context_of())
         assert isinstance(raised.value, AirflowSkipException) is bool(choice)
 
-    @pytest.mark.skipif(AIRFLOW < (3, 0), reason="Airflow 2 raises TaskDeferralError, which lets the task retry")
-    def test_a_timeout_is_a_timeout_of_the_sensor(self):
-        with pytest.raises(AirflowSensorTimeout):
-            sensor(deferrable=True).resume_execution("__fail__", {"error": "Trigger timeout"}, context_of())
+    @pytest.mark.parametrize("error", ["Trigger timeout", "Trigger/execution timeout"], ids=["Airflow 3", "Airflow 2"])
+    def test_a_timeout_is_a_timeout_of_the_sensor_which_is_not_tried_again(self, error: str):
+        with pytest.raises(AirflowSensorTimeout, match="not available within 3600"):
+            sensor(deferrable=True, timeout=3_600).resume_execution("__fail__", {"error": error}, context_of())
+
+    @pytest.mark.parametrize("arguments", [{"error": "Trigger failure", "traceback": []}, {}, None])
+    def test_any_other_failure_of_the_trigger_is_no_timeout(self, arguments: dict[str, Any] | None):
+        with pytest.raises(AirflowException) as raised:
+            sensor(deferrable=True).resume_execution("__fail__", arguments, context_of())
+        assert not isinstance(raised.value, AirflowSensorTimeout)
 
 
 class TestErrors:
