@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
@@ -33,7 +34,8 @@ class EngagementsTrigger(BaseTrigger):
     Zoom asked again at the next check; if Zoom names a time at which requests are welcome again, it is asked then.
 
     The event is ``{"status": "available", "engagements": count}``, or ``{"status": "failed", "message": why}``
-    when asking again cannot help.
+    when asking again cannot help. So it says, too, of any error that is not Zoom's, such as a connection that does
+    not exist: left to Airflow, that would be a failure of the trigger, and the task would be tried again.
 
     Nothing secret is serialized: the connection is looked up for every check, so that a corrected one counts from
     the next check on. Airflow encrypts a trigger's arguments in its database (with ``[core] fernet_key``), but up to
@@ -122,7 +124,13 @@ class EngagementsTrigger(BaseTrigger):
         try:
             count = await self._available_count()
         except PermanentError as error:
-            yield TriggerEvent({"status": "failed", "message": str(error)})
+            yield _failed(str(error))
+        except AirflowException as error:
+            yield _failed(f"Zoom could not be asked: {error}. Check the connection {self.zcc_conn_id!r}.")
+        except Exception as error:
+            # What else went wrong may quote anything, and the event is kept in Airflow's database.
+            self.log.exception("The trigger cannot go on.")
+            yield _failed(f"Zoom could not be asked: {type(error).__name__}. The triggerer's log says more.")
         else:
             yield TriggerEvent({"status": "available", "engagements": count})
 
@@ -158,6 +166,10 @@ class EngagementsTrigger(BaseTrigger):
 def _threads_of(zcc_conn_id: str) -> ThreadPoolExecutor:
     """Return the threads that ask Zoom through a connection: if it hangs, no other one waits for it."""
     return ThreadPoolExecutor(CHECKS_IN_FLIGHT, thread_name_prefix=f"zoom-{zcc_conn_id}")
+
+
+def _failed(message: str) -> TriggerEvent:
+    return TriggerEvent({"status": "failed", "message": message})
 
 
 def _text(moment: datetime | str) -> str:

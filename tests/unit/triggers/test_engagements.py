@@ -194,6 +194,43 @@ class TestErrors:
         assert event["status"] == "failed"
         assert words in event["message"]
 
+    def test_a_connection_that_does_not_exist_ends_it_at_once(self):
+        event = outcome(trigger(zcc_conn_id="zcc_nowhere", poke_interval=LONG))
+        assert event["status"] == "failed"
+        assert event["message"].endswith("Check the connection 'zcc_nowhere'.")
+
+    def test_a_connection_that_is_deleted_while_it_waits_ends_it(
+        self, zoom: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+    ):
+        async def run() -> Any:
+            task = asyncio.create_task(event_of(trigger(min_engagements=10**9, poke_interval=0.05)))
+            await until(lambda: zoom.simulator.stats.api_requests >= 2)
+            monkeypatch.delenv("AIRFLOW_CONN_ZCC_DEFAULT")
+            return await asyncio.wait_for(task, 30)
+
+        assert asyncio.run(run())["status"] == "failed"
+
+    @pytest.mark.parametrize("error", [ValueError, KeyError, OSError, RuntimeError])
+    def test_any_other_error_ends_it_and_is_told_in_the_log_alone(
+        self, mocker: Any, capfd: pytest.CaptureFixture[str], error: type[Exception]
+    ):
+        ask = mocker.patch.object(ZoomContactCenterHook, "count_engagements_briefly", side_effect=error("quoted"))
+        event = outcome(trigger(poke_interval=LONG))
+        message = f"Zoom could not be asked: {error.__name__}. The triggerer's log says more."
+        assert event == {"status": "failed", "message": message}
+        assert ask.call_count == 1
+        assert "quoted" in "".join(capfd.readouterr())
+
+    def test_a_cancelled_one_says_nothing(self, zoom: SimulatorServer):
+        async def run() -> None:
+            task = asyncio.create_task(event_of(trigger(min_engagements=10**9, poke_interval=LONG)))
+            await until(lambda: zoom.simulator.stats.api_requests >= 1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(run())
+
     def test_a_refusal_after_hours_of_waiting_ends_it_at_once(self, zoom: SimulatorServer):
         zoom.simulator.faults = [refusing(403, 9001, "No permission.", after=3)]
         assert outcome(trigger(min_engagements=10**9))["status"] == "failed"
