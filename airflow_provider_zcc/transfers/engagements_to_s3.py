@@ -199,13 +199,23 @@ class EngagementsToS3Operator(BaseOperator):
         return lineage.of_a_task_that_begins(f"s3://{bucket}/{key}")
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:  # noqa: ARG002
-        """Tell OpenLineage what was read and written; also after a failure.
+        """Tell OpenLineage what was read and written.
 
         :param task_instance: the one that ended.
         """
         from airflow_provider_zcc import lineage  # noqa: PLC0415
 
         return lineage.of_a_task_that_ended(self._source, self._summary)
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage:
+        """Tell OpenLineage what was read and written before the failure.
+
+        :param task_instance: the one that failed.
+        """
+        if self._source is None:
+            # OpenLineage names the outlets where it is told of nothing, and this task has written none of them.
+            self.outlets: list[Any] = []
+        return self.get_openlineage_facets_on_complete(task_instance)
 
     def _extract(self, context: Context) -> str:
         started = time.monotonic()
