@@ -196,7 +196,7 @@ class EngagementsToS3Operator(BaseOperator):
         return lineage.of_a_task_that_begins(f"s3://{bucket}/{key}")
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:  # noqa: ARG002
-        """Tell OpenLineage what was read and written; also after a failure.
+        """Tell OpenLineage what was read and written.
 
         :param task_instance: the one that ended.
         """
@@ -212,6 +212,16 @@ class EngagementsToS3Operator(BaseOperator):
                 if self.deferrable and deferrals < _MOST_DEFERRALS:
                     self._wait_deferred(error, deferrals + 1)
                 raise
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage:
+        """Tell OpenLineage what was read and written before the failure.
+
+        :param task_instance: the one that failed.
+        """
+        if self._source is None:
+            # OpenLineage names the outlets where it is told of nothing, and this task has written none of them.
+            self.outlets: list[Any] = []
+        return self.get_openlineage_facets_on_complete(task_instance)
 
     def _extract(self, context: Context) -> str:
         started = time.monotonic()
