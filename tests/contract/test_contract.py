@@ -238,6 +238,36 @@ def test_ended_tokens_are_refused_and_replaced_as_described(zoom: RecordedSimula
     ]
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, {"code": 124, "message": "Invalid access token."}),
+        (400, {"code": 124, "message": "Invalid access token."}),
+        (401, {"status": False, "errorCode": 401}),
+        (401, {"status": False, "errorCode": 401, "errorMessage": "Invalid access token."}),
+    ],
+    ids=str,
+)
+def test_every_way_to_refuse_a_token_is_described_and_survived(
+    zoom: RecordedSimulator, status: int, body: dict[str, Any]
+) -> None:
+    zoom.faults = [Fault("answer", details={"status": status, "body": body})]
+
+    assert ZoomContactCenterHook().count_engagements(START, END)
+    assert [exchange.status for exchange in assert_all_was_described(zoom)] == [200, status, 200, 200]
+
+
+@pytest.mark.parametrize(
+    "body", [{"status": True, "errorCode": 401}, {"errorCode": 401}, {"status": False, "errorCode": 124}], ids=str
+)
+def test_a_refusal_that_is_not_described_is_found_out(zoom: RecordedSimulator, body: dict[str, Any]) -> None:
+    zoom.faults = [Fault("answer", details={"status": 401, "body": body})]
+    ZoomContactCenterHook().count_engagements(START, END)
+
+    with pytest.raises(FailureGroup):
+        check_answer(zoom.exchanges[1])
+
+
 def test_dead_page_tokens_are_refused_as_described(start_zoom: StartZoom) -> None:
     zoom = start_zoom(page_token_life=0.0)
 

@@ -28,6 +28,7 @@ from tests.faults.conftest import (
     even_starts,
     leave_no_time_between_tries,
 )
+from tests.faults.gate import Gate
 from tests.s3_server import S3Server
 from tests.unit.conftest import Bucket, ConnectZoom, StartZoom, daily_limit_until, hours_from_now
 from tests.zoom_simulator.app import PAGE_TOKEN_DIED
@@ -36,22 +37,25 @@ from tests.zoom_simulator.faults import Fault
 
 FOR_EVER = -1
 DEAD_TOKEN = {"code": 124, "message": "Invalid access token."}
+DEAD_TOKEN_IN_OTHER_WORDS = {"status": False, "errorCode": 401, "errorMessage": "Invalid access token."}
 HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the reading of a day's 8 pages a fault befalls it.
+    """Where in the reading of a day a fault befalls it.
 
     :param on: the requests that are counted, as in :attr:`Fault.on`.
     :param after: so many are spared.
     :param arguments: of the task.
+    :param engagements: that the day holds, on pages of 100.
     """
 
     name: str
     on: str
     after: int
     arguments: dict[str, Any]
+    engagements: int = 800
 
     def pages(self) -> dict[str, Any]:
         """Return where a fault befalls requests with a page token."""
@@ -61,7 +65,9 @@ class Place:
 BEGINNING = Place("at the beginning", "api", 0, {})
 #: One thread, so that what is spared has reached the upload.
 MIDDLE = Place("during the upload", "next", 3, {"compression": "gzip", "max_concurrency": 1})
-THREADS = Place("among threads", "api", 5, {"compression": "gzip"})
+#: A day of so many is cut into four windows. As many requests are spared as ask for the day and for each window's
+#: first page.
+THREADS = Place("among threads", "api", 5, {"compression": "gzip"}, 1_600)
 BOTH = (BEGINNING, MIDDLE)
 
 Befall = Callable[[Place], list[Fault]]
@@ -83,6 +89,11 @@ def answers_with(status: int, body: object = b"", headers: dict[str, str] | None
 
 def page_with(times: int = 1, **keys: Any) -> Befall:
     return befalls("page", times, **keys)
+
+
+def page_before_the_last_with(times: int = 1, **keys: Any) -> Befall:
+    """Replace keys of the seventh page of eight, the fifth behind a page token beside the one that is held."""
+    return lambda place: [Fault("page", "next", after=place.after + 1, times=times, details=keys)]
 
 
 def limits(retry_after: Callable[[], str] | None, times: int = 1) -> Befall:
@@ -139,6 +150,7 @@ DEAD_TOKENS = {
     "401 with code 124": answers_with(401, DEAD_TOKEN),
     "400 with code 124": answers_with(400, DEAD_TOKEN),
     "401 without a code": answers_with(401, {"message": "The access token expired."}),
+    "401 with errorCode": answers_with(401, DEAD_TOKEN_IN_OTHER_WORDS),
 }
 NO_NEW_TOKEN_HELPS = MayRetry("refused the access token .* So were 2 new ones")
 ACCESS_TOKENS = [
@@ -222,7 +234,7 @@ OUTAGES = [
     *both_ways(answers_with(500, {"code": 500, "message": "Oops."}), MayRetry("could not answer .HTTP 500"), "500"),
     *in_short(answers_with(502, HTML), MayRetry("could not answer .HTTP 502"), "502 with HTML"),
     *in_short(answers_with(503), MayRetry("could not answer .HTTP 503"), "503"),
-    *rows(answers_with(503)(times=20), ALL_RECORDS, "503 for a while", THREADS),
+    *rows(answers_with(503)(times=20), ALL_RECORDS, "503 for a while", MIDDLE, THREADS),
     *both_ways(partial(befalls, "reset"), BROKE, "connection is reset before the answer"),
     *both_ways(partial(befalls, "torn"), BROKE, "connection is reset within the body"),
     *both_ways(partial(befalls, "cut"), BROKE, "body is cut short"),
@@ -243,7 +255,13 @@ NO_PAGES: dict[str, object] = {
     "no engagements": {"total_records": 800, "next_page_token": ""},
     "no number for the total": {"total_records": "many", "engagements": []},
 }
-BROKEN_GZIP = {"gzip that is garbage": b"garbage", "gzip that ends early": gzip.compress(HALF_A_PAGE)[:-20]}
+#: What would be an empty day, if nobody checked it.
+GZIP = gzip.compress(b'{"next_page_token": "", "total_records": 0, "engagements": []}')
+BROKEN_GZIP = {
+    "gzip that is garbage": b"garbage",
+    "gzip that ends early": gzip.compress(HALF_A_PAGE)[:-20],
+    "gzip with a wrong checksum": GZIP[:-8] + bytes(4) + GZIP[-4:],
+}
 NO_PAGE = MayRetry("not a page of engagements")
 NONSENSE = [
     *(row for name, body in NO_PAGES.items() for row in in_short(answers_with(200, body), NO_PAGE, name)),
@@ -258,6 +276,7 @@ NONSENSE = [
 
 CIRCLE = MayRetry("lead in a circle")
 INCOMPLETE = MayRetry("reports 800 engagements .* Reading again brought no more")
+ALL_BUT_THE_LAST = MayRetry("reports 800 engagements .* delivered 700.* Reading again brought no more")
 page_token_dies = partial(befalls_pages, "answer", status=400, body=PAGE_TOKEN_DIED)
 PAGES = [
     *rows(page_token_dies(), ALL_RECORDS, "page token dies", BEGINNING, MIDDLE, THREADS),
@@ -269,12 +288,16 @@ PAGES = [
     *rows(befalls("loop", FOR_EVER), CIRCLE, "pages begin again for ever"),
     *rows(page_with(next_page_token=""), ALL_RECORDS, "last pages are lost", BEGINNING, MIDDLE, THREADS),
     *rows(page_with(FOR_EVER, next_page_token=""), INCOMPLETE, "last pages are lost for ever", MIDDLE),
+    *rows(page_before_the_last_with(next_page_token=""), ALL_RECORDS, "last page is lost", MIDDLE),
+    *rows(
+        page_before_the_last_with(FOR_EVER, next_page_token=""), ALL_BUT_THE_LAST, "last page is lost for ever", MIDDLE
+    ),
     *rows(page_with(engagements=[]), ALL_RECORDS, "page is empty"),
     *rows(page_with(FOR_EVER, engagements=[]), INCOMPLETE, "pages are empty for ever", MIDDLE),
     *rows(page_with(engagements=None, total_records=0), ALL_RECORDS, "page holds null and total 0"),
     *rows(page_with(engagements="<absent>", total_records=0), ALL_RECORDS, "page holds no engagements and total 0"),
-    *rows(page_with(FOR_EVER, total_records="800"), ALL_RECORDS, "total is a string", MIDDLE),
-    *rows(page_with(FOR_EVER, total_records=None), ALL_RECORDS, "total is null", BEGINNING, MIDDLE, THREADS),
+    *rows(page_with(FOR_EVER, total_records="800"), ALL_RECORDS, "total is a string"),
+    *rows(page_with(FOR_EVER, total_records=None), ALL_RECORDS, "total is null"),
     *rows(page_with(FOR_EVER, total_records="<absent>"), ALL_RECORDS, "total is absent"),
     *rows(page_with(FOR_EVER, total_records=3), ALL_RECORDS, "total is too low"),
     *rows(page_with(FOR_EVER, total_records=-1), ALL_RECORDS, "total is negative", BEGINNING),
@@ -303,6 +326,7 @@ def meet(
         engagements: Engagements | None = None,
         connection: dict[str, Any] | None = None,
         config: dict[str, Any] | None = None,
+        gate: Gate | None = None,
         **arguments: Any,
     ) -> BaseException | None:
         uploads: list[object] = []
@@ -312,11 +336,14 @@ def meet(
             uploads.extend(bucket.unfinished_uploads())
             return bool(uploads) or time.monotonic() > deadline
 
-        engagements = engagements or engagements_of_a_day()
+        engagements = engagements or engagements_of_a_day(place.engagements)
         leave_no_time_between_tries(monkeypatch, ending)
         # A multipart upload begins as soon as a page or so has come.
         connect_s3(monkeypatch, s3_server.connection, multipart_threshold=10_000)
         server = start_zoom(engagements, **config or {})
+        if gate:
+            gate.behind = int(server.url.rpartition(":")[2])
+            connection = {"host": f"{gate.url}/v2"}
         connect_zoom(server, **connection or {})
         faults = befall(place)
         if place is MIDDLE:
@@ -325,6 +352,9 @@ def meet(
         error = run_into(engagements, ending, **place.arguments | arguments)
         assert [fault for fault in faults if fault.after or fault.times > 0 or fault.times == FOR_EVER] == []
         assert bool(uploads) == (place is MIDDLE)
+        if place is THREADS:
+            asked_for = {(query["from"], query["to"]) for query in map(dict, server.simulator.stats.queries)}
+            assert len(asked_for) > 2, "Where the day is not cut, one thread reads it."
         return error
 
     return meet
@@ -386,6 +416,20 @@ def test_a_server_that_is_not_there_may_be_there_later(meet: Meet, refused: str)
         meet(lambda _: [], BEGINNING, BROKE, connection=connection)
 
 
+def test_a_server_that_refuses_connections_for_a_while_during_the_upload_is_waited_for(
+    meet: Meet, caplog: pytest.LogCaptureFixture
+):
+    with Gate() as gate:
+
+        def shut() -> bool:
+            gate.shut_for(0.3)
+            return True
+
+        meet(lambda place: [Fault("hold", **place.pages(), details={"until": shut})], MIDDLE, ALL_RECORDS, gate=gate)
+    # The first attempt was cut off, and the second refused.
+    assert "broke (ConnectionError). Check the network if this goes on. Trying again (attempt 3)." in caplog.text
+
+
 @pytest.mark.parametrize("status", [302, 307])
 @pytest.mark.parametrize(
     ("make", "place"),
@@ -410,10 +454,11 @@ class Rewritten(Engagements):
 
     :param pattern: what is replaced in its JSON.
     :param replacement: by what.
+    :param count: how many engagements there are.
     """
 
-    def __init__(self, pattern: str, replacement: str) -> None:
-        super().__init__(even_starts())
+    def __init__(self, pattern: str, replacement: str, count: int = 800) -> None:
+        super().__init__(even_starts(count))
         self._pattern = pattern
         self._replacement = replacement
 
@@ -425,6 +470,7 @@ class Rewritten(Engagements):
 ID, START_TIME = '"engagement_id": ?"[^"]*"', '"start_time": ?"[^"]*"'
 
 
+@pytest.mark.parametrize("place", [BEGINNING, THREADS], ids=lambda place: place.name)
 @pytest.mark.parametrize(
     ("pattern", "replacement"),
     [
@@ -439,8 +485,9 @@ ID, START_TIME = '"engagement_id": ?"[^"]*"', '"start_time": ?"[^"]*"'
         pytest.param(START_TIME, '"start_time": "2020-01-01T00:00:00Z"', id="start_time in another year"),
     ],
 )
-def test_records_that_lack_an_id_or_a_time_arrive_each_once(meet: Meet, pattern: str, replacement: str):
-    meet(befalls("doubled"), THREADS, ALL_RECORDS, engagements=Rewritten(pattern, replacement))
+def test_records_that_lack_an_id_or_a_time_arrive_each_once(meet: Meet, pattern: str, replacement: str, place: Place):
+    engagements = Rewritten(pattern, replacement, place.engagements)
+    meet(befalls("doubled"), place, ALL_RECORDS, engagements=engagements)
 
 
 def test_engagements_that_share_an_id_are_missed(meet: Meet):

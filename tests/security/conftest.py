@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tenacity import wait_fixed
 
+from airflow_provider_zcc.hooks import zoom_contact_center
 from airflow_provider_zcc.zoom import client
 from tests.unit.conftest import botocore_data_is_read_once, bucket, connect_zoom, s3_server, start_zoom, zoom
 
@@ -15,4 +16,5 @@ __all__ = ["botocore_data_is_read_once", "bucket", "connect_zoom", "s3_server", 
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give an outage up after a few attempts, so that trying again is logged, and takes no two minutes."""
     monkeypatch.setitem(client.ZoomClient.__init__.__kwdefaults__, "patience", 0.04)
+    monkeypatch.setattr(zoom_contact_center, "_BRIEF_PATIENCE", 0.04)
     monkeypatch.setattr(client, "wait_random_exponential", lambda **_: wait_fixed(0.02))

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import base64
+import gzip
 import json
 import logging
 import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -19,12 +24,15 @@ from airflow.sdk import DAG
 from airflow.sdk._shared.secrets_masker import SecretsMasker, reset_secrets_masker
 from airflow.sdk.log import redact
 from airflow.serialization.serialized_objects import DagSerialization
+from airflow.triggers.base import TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
+from airflow_provider_zcc.triggers.engagements import EngagementsTrigger
 from airflow_provider_zcc.zoom.errors import ZoomError
+from tests.s3_proxy import S3Fault, S3Proxy
 from tests.unit.conftest import (
     END,
     START,
@@ -276,6 +284,14 @@ def befall(server: SimulatorServer, *faults: Fault) -> None:
 # Who asks Zoom
 
 
+class OneCheckIsEnough(Exception):
+    """A trigger would go on to ask."""
+
+
+async def end_rather_than_sleep(_: float) -> None:
+    raise OneCheckIsEnough
+
+
 @dataclass
 class World:
     """What those who ask need.
@@ -305,6 +321,21 @@ class World:
     def sensor(self) -> None:
         task = EngagementsSensor(task_id="task", consumer_number="{{ params.number }}", start=START, end=END)
         self._run(task, task.poke)
+
+    def deferrable_sensor(self) -> None:
+        # With a number, it would not be deferred.
+        task = EngagementsSensor(task_id="task", start=START, end=END, min_engagements=10**9, deferrable=True)
+        self._run(task, task.execute)
+
+    def trigger(self) -> None:
+        trigger = EngagementsTrigger(consumer_number=ASKED_NUMBER, start=START, end=END)
+
+        async def events() -> list[TriggerEvent]:
+            return [event async for event in trigger.run()]
+
+        with suppress(OneCheckIsEnough):
+            self.told.objects(events=asyncio.run(events()))
+        self.told.objects(trigger=trigger)
 
     def connection_test(self) -> None:
         hook = ZoomContactCenterHook()
@@ -339,11 +370,18 @@ class World:
 @pytest.fixture
 def world(marked_zoom: SimulatorServer, bucket: Bucket, told: Told, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws_connection(bucket.client.meta.endpoint_url)))
+    sleeping = SimpleNamespace(sleep=end_rather_than_sleep)
+    monkeypatch.setattr("airflow_provider_zcc.triggers.engagements.asyncio", sleeping)
     return World(marked_zoom, bucket, told)
 
 
-def aws_connection(url: str) -> dict[str, Any]:
-    extra = {"endpoint_url": url, "region_name": "us-east-1", "config_kwargs": {"retries": {"max_attempts": 0}}}
+def aws_connection(url: str, **transfer: int) -> dict[str, Any]:
+    extra = {
+        "endpoint_url": url,
+        "region_name": "us-east-1",
+        "config_kwargs": {"retries": {"max_attempts": 0}},
+        "service_config": {"s3": {"transfer_config_args": transfer}},
+    }
     return {"conn_type": "aws", "login": "simulated", "password": AWS_SECRET, "extra": extra}
 
 
@@ -352,21 +390,25 @@ WHO = (
     "lenient_operator",
     "deferrable_operator",
     "sensor",
+    "deferrable_sensor",
+    "trigger",
     "connection_test",
     "counting_hook",
     "reading_hook",
 )
+WITHOUT_NUMBER = ("deferrable_sensor", "connection_test")
 
 # What may happen
 
 #: What a server may say back of the request that it got.
 ECHO = f"{ASKED_NUMBER} {quote(ASKED_NUMBER)} {ASKED_NUMBER[1:]} {TOKEN} Bearer {TOKEN}"
-#: The connection test asks for no number.
+#: Some ask for no number.
 ECHO_WITHOUT_NUMBER = f"{TOKEN} Bearer {TOKEN}"
 #: What a page may hold, or a server's error in words that are not quoted.
 PEOPLE = f"{CONSUMER} {AGENT} {NUMBER} {NOTE} {ECHO} {SECRET} {BASIC}"
 RECORD = {"engagement_id": "e1", "consumers": [{"consumer_display_name": CONSUMER, "consumer_number": NUMBER}]}
 PAGE = json.dumps({"total_records": 2, "engagements": [RECORD, RECORD | {"notes": [{"note": NOTE}]}]})
+GZIP = gzip.compress(PAGE.encode())
 
 
 def answering(status: int, body: object, on: str = "api", **headers: str) -> Fault:
@@ -404,7 +446,9 @@ def outcomes(echo: str) -> dict[str, list[Fault]]:
         "token unusable": [issuing({"access_token": f"{TOKEN}\n", "refresh_token": TOKEN})],
         "token broken JSON": [issuing(f'{{"access_token": "{TOKEN}", "scope": "{TOKEN}')],
         "access token refused": [refused(echo, 401, 124)],
-        "access token refused in other words": [answering(401, {"errorMessage": echo, "errorCode": 401})],
+        "access token refused in other words": [
+            answering(401, {"status": False, "errorCode": 401, "errorMessage": echo})
+        ],
         "access token refused in HTML": [answering(401, f"<html>{PEOPLE}</html>")],
         "scope missing": [refused(echo, 400, 4711)],
         "query refused": [refused(echo, 400, 300, errors=[{"field": echo, "message": echo}, echo])],
@@ -440,11 +484,23 @@ def outcomes(echo: str) -> dict[str, list[Fault]]:
         "reset": [Fault("reset", times=-1)],
         "reset in the middle": [Fault("reset", on="next", times=-1)],
         "cut": [Fault("cut", times=-1)],
+        "torn": [Fault("torn", times=-1)],
+        "silence": [Fault("stall", times=-1, details={"seconds": 0.8})],
+        "gzip that is none": [answering(200, PAGE, **{"Content-Encoding": "gzip"})],
+        "gzip that ends early": [answering(200, GZIP[:-20], **{"Content-Encoding": "gzip"})],
+        "gzip with a wrong checksum": [answering(200, GZIP[:-8] + bytes(8), **{"Content-Encoding": "gzip"})],
         "redirect": [answering(307, b"", location=f"https://example.com/?{quote_plus(echo)}")],
         "incomplete": [Fault("page", times=-1, details={"total_records": 2_000})],
         "range cut": [Fault("page", times=-1, details={"from": "2026-11-03T05:00:00Z", "note": PEOPLE})],
         "range unreadable": [Fault("page", times=-1, details={"from": PEOPLE, "to": echo, "timezone": CONSUMER})],
         "pages that come again": [Fault("again", on="next", times=-1)],
+        "pages that begin again": [Fault("loop", times=-1)],
+        "records that come twice": [Fault("doubled", times=-1)],
+        "engagements that arrive meanwhile": [
+            Fault("arrival", on="next", details={"starts": [int(END.timestamp()) - 1] * 7})
+        ],
+        "last pages lost": [Fault("page", times=-1, details={"next_page_token": ""})],
+        "last pages lost once": [Fault("page", details={"next_page_token": ""})],
     }  # fmt: skip
 
 
@@ -452,6 +508,8 @@ def outcomes(echo: str) -> dict[str, list[Fault]]:
 OF_LATER_PAGES = {
     "limited for the day in the middle", "page broken in the middle", "page refused in the middle", "page token dead",
     "reset in the middle", "incomplete", "range cut", "range unreadable", "pages that come again",
+    "pages that begin again", "records that come twice", "engagements that arrive meanwhile", "last pages lost",
+    "last pages lost once",
 }  # fmt: skip
 
 
@@ -459,10 +517,10 @@ def who_may_meet(outcome: str) -> list[str]:
     """Leave out those who would do the same as another."""
     who = ["operator", "reading_hook"]
     if outcome not in OF_LATER_PAGES:
-        who += ["sensor", "connection_test"]
+        who += ["sensor", "deferrable_sensor", "trigger", "connection_test"]
     if "limited" in outcome:
         who += ["deferrable_operator"]
-    if outcome in ("incomplete", "range cut", "range unreadable"):
+    if outcome in ("incomplete", "range cut", "range unreadable", "last pages lost"):
         who += ["lenient_operator"]
     return who
 
@@ -471,11 +529,17 @@ def who_may_meet(outcome: str) -> list[str]:
     ("outcome", "who"),
     [(outcome, who) for outcome in outcomes(ECHO) for who in who_may_meet(outcome)],
 )
-def test_nothing_secret_or_personal_is_told_whatever_zoom_answers(world: World, outcome: str, who: str) -> None:
-    befall(world.zoom, *outcomes(ECHO_WITHOUT_NUMBER if who == "connection_test" else ECHO)[outcome])
+def test_nothing_secret_or_personal_is_told_whatever_zoom_answers(
+    world: World, connect_zoom: ConnectZoom, outcome: str, who: str
+) -> None:
+    faults = outcomes(ECHO_WITHOUT_NUMBER if who in WITHOUT_NUMBER else ECHO)[outcome]
+    befall(world.zoom, *faults)
+    if outcome == "silence":
+        connect_zoom(world.zoom, {"timeout": 0.3})
 
     getattr(world, who)()
 
+    assert [fault for fault in faults if not fault.befell] == []
     assert world.zoom.simulator.stats.token_requests > 0
     world.told.assert_nothing_leaked()
 
@@ -501,7 +565,7 @@ def test_an_api_that_cannot_be_reached_is_told_without_the_path_of_the_request(
 
         getattr(world, who)()
 
-    assert "(ConnectionError)" in str(world.told.texts)
+    assert "(ConnectionError)" in f"{world.told.texts} {world.told.logs}"
     world.told.assert_nothing_leaked()
 
 
@@ -510,7 +574,7 @@ def test_the_masker_is_needed_for_the_paths_that_urllib3_logs_and_for_nothing_el
     getattr(world, who)()
 
     world.told.assert_nothing_leaked()
-    expected = set() if who == "connection_test" else {URLLIB3_TELLS_THE_PATH}
+    expected = set() if who in WITHOUT_NUMBER else {URLLIB3_TELLS_THE_PATH}
     assert world.told.leaks_without_the_masker() == expected
     assert "/contact_center/engagements" in str(world.told.logs)
 
@@ -592,6 +656,31 @@ def test_an_upload_that_s3_refuses_tells_nothing_of_what_it_held(
     world.operator()
     s3.close()
 
+    assert "s3://" in world.told.texts["traceback"]
+    world.told.assert_nothing_leaked()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(S3Fault, "UploadPart", status=403, code="AccessDenied"),
+        partial(S3Fault, "UploadPart", status=500, code="InternalError"),
+        partial(S3Fault, "UploadPart", reset=True),
+        partial(S3Fault, "CompleteMultipartUpload", status=403, code="AccessDenied"),
+    ],
+    ids=["part denied", "part fails", "part reset", "completion denied"],
+)
+def test_a_multipart_upload_that_s3_refuses_tells_nothing_of_what_it_held(
+    world: World, monkeypatch: pytest.MonkeyPatch, make: Callable[[], S3Fault]
+) -> None:
+    with S3Proxy(world.bucket.client.meta.endpoint_url) as s3:
+        s3.faults = [make()]
+        connection = aws_connection(s3.url, multipart_threshold=10_000)
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+
+        world.operator()
+
+    assert s3.faults[0].befell
     assert "s3://" in world.told.texts["traceback"]
     world.told.assert_nothing_leaked()
 
@@ -689,7 +778,7 @@ def test_secret_token_and_number_are_masked_before_they_are_used(world: World, o
 
     assert order.index(f"masked {SECRET}") < order.index(ASKED_FOR_TOKEN)
     assert order.index(f"masked {TOKEN}") < order.index(ASKED_API)
-    if who != "connection_test":
+    if who not in WITHOUT_NUMBER:
         assert order.index(f"masked {ASKED_NUMBER}") < order.index(ASKED_FOR_TOKEN)
         assert order.index(f"masked {quote_plus(ASKED_NUMBER)}") < order.index(ASKED_FOR_TOKEN)
     assert redact(f"{SECRET} {TOKEN}") == "*** ***"

@@ -33,6 +33,7 @@ class Fault:
     :param after: so many such requests are spared first.
     :param times: so many are befallen then; negative for ever.
     :param details: what the kind needs: status, headers, body; keys; seconds; until; starts.
+    :param befell: how many requests it has befallen.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Fault:
     after: int = 0
     times: int = 1
     details: dict[str, Any] = field(default_factory=dict)
+    befell: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -58,5 +60,6 @@ def befalling(faults: Iterable[Fault], places: set[str]) -> Fault | None:
                 fault.after -= 1
                 continue
             fault.times -= 1
+            fault.befell += 1
             return fault
     return None

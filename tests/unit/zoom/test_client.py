@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from airflow_provider_zcc.zoom.errors import (
     ZoomError,
 )
 from airflow_provider_zcc.zoom.http import user_agent
+from airflow_provider_zcc.zoom.pacing import Pacer
 from airflow_provider_zcc.zoom.page import Page, parse_page
 from airflow_provider_zcc.zoom.query import PATH, Filters, Query
 from tests.conftest import END, StartSimulator, client_for, settings_for
@@ -700,6 +702,110 @@ def test_an_unreadable_limit_is_ignored(simulator: SimulatorServer, limit: str) 
 
     assert ask(client).records == []
     assert len(ask(client).records) == 100
+
+
+# The patience of production
+
+
+class VirtualTime(threading.Event):
+    """A stop that is never set. To wait for it takes no time, and puts a clock on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.now += timeout or 0.0
+        return False
+
+
+@pytest.fixture
+def virtual_time(mocker: MockerFixture) -> VirtualTime:
+    """The time that a client with the patience of production takes; the simulator's goes on as ever."""
+    time = VirtualTime()
+    mocker.patch("tenacity.time", time)
+    mocker.patch("airflow_provider_zcc.zoom.client.Pacer", partial(Pacer, clock=time.monotonic))
+    return time
+
+
+def patient_client(server: SimulatorServer) -> ZoomClient:
+    return ZoomClient(settings_for(server, requests_per_second=10.0))
+
+
+@pytest.mark.parametrize(("pause", "latest"), [(None, 150), (0.5, 121)], ids=["pauses of production", "short pauses"])
+def test_an_outage_is_given_up_after_two_minutes_with_the_last_words(
+    simulator: SimulatorServer, virtual_time: VirtualTime, mocker: MockerFixture, pause: float | None, latest: int
+) -> None:
+    if pause:
+        mocker.patch("airflow_provider_zcc.zoom.client.wait_random_exponential", return_value=wait_fixed(pause))
+    client = patient_client(simulator)
+    simulator.simulator.faults = [answering(500, {"message": f"Words {number}."}) for number in range(1, 1_000)]
+
+    with pytest.raises(PassingError) as error:
+        ask(client, stop=virtual_time)
+
+    assert client.requests_sent > 2
+    assert str(error.value) == f"Zoom could not answer (HTTP 500: Words {client.requests_sent}.). {OUTAGE_CURE}"
+    assert 120 <= virtual_time.now < latest
+
+
+def test_an_outage_of_a_minute_and_a_half_is_waited_out(
+    simulator: SimulatorServer, virtual_time: VirtualTime, mocker: MockerFixture
+) -> None:
+    client = patient_client(simulator)
+    expected = ask(client, stop=virtual_time)
+    outage = answering(500, times=-1)
+    simulator.simulator.faults = [outage]
+    wait = virtual_time.wait
+
+    def wait_until_it_ends(seconds: float) -> bool:
+        outage.times = -1 if virtual_time.now < 90 else 0
+        return wait(seconds)
+
+    mocker.patch.object(virtual_time, "wait", wait_until_it_ends)
+
+    assert ask(client, stop=virtual_time).records == expected.records
+    assert virtual_time.now >= 90
+
+
+def test_a_named_time_of_less_than_five_minutes_is_waited_for(
+    simulator: SimulatorServer, virtual_time: VirtualTime
+) -> None:
+    simulator.simulator.faults = [answering(429, **{"Retry-After": "299"})]
+
+    assert ask(patient_client(simulator), stop=virtual_time).records
+    assert sent(simulator) == (2, 1)
+    assert 298 < virtual_time.now < 300
+
+
+def test_a_named_time_of_more_than_five_minutes_is_raised_at_once(
+    simulator: SimulatorServer, virtual_time: VirtualTime
+) -> None:
+    simulator.simulator.faults = [answering(429, **{"Retry-After": "301"})]
+
+    with pytest.raises(RateLimitedUntil):
+        ask(patient_client(simulator), stop=virtual_time)
+
+    assert sent(simulator) == (1, 1)
+    assert virtual_time.now == 0
+
+
+def test_a_limit_that_names_no_time_is_given_up_after_five_minutes(
+    simulator: SimulatorServer, virtual_time: VirtualTime
+) -> None:
+    client = patient_client(simulator)
+    simulator.simulator.faults = [answering(429, {"message": f"Words {number}."}) for number in range(1, 3_000)]
+
+    with pytest.raises(RateLimited) as error:
+        ask(client, stop=virtual_time)
+
+    assert str(error.value) == f"Zoom's rate limit was reached (HTTP 429: Words {client.requests_sent}.)."
+    assert not isinstance(error.value, RateLimitedUntil)
+    # At the pace that is left, the last turn may have been a few seconds away.
+    assert 300 <= virtual_time.now < 310
 
 
 # What must not get out
