@@ -44,13 +44,13 @@ class Availability:
         """
         self._same = self._same + 1 if count == self._last_count else 1
         self._last_count = count
+        same = f"; the same for {self._same} checks, wanted are {self._stable_checks}"
         log.info(
-            "Zoom counts %d engagements from %s to %s, wanted are %d; the same for %d checks, wanted are %d.",
+            "Zoom counts %d engagements from %s to %s, wanted are %d%s.",
             count,
             self._interval.start,
             self._interval.end,
             self._min_engagements,
-            self._same,
-            self._stable_checks,
+            same if self._stable_checks > 1 else "",
         )
         return count >= self._min_engagements and self._same >= self._stable_checks

@@ -23,6 +23,8 @@ with DAG(
     schedule=CronDataIntervalTimetable("@hourly", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
+    # A run by hand beside a scheduled one would write the same key at once.
+    max_active_runs=1,
     tags=["zoom"],
 ) as dag:
     wait = EngagementsSensor(

@@ -27,6 +27,9 @@ from airflow_provider_zcc.zoom.query import Filters, Query
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+#: What Airflow 3 and 2 say of a deferral that took longer than it may.
+_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
+
 
 class EngagementsSensor(BaseSensorOperator):
     """
@@ -151,7 +154,7 @@ class EngagementsSensor(BaseSensorOperator):
                 self.log.warning("%s Asking again from the triggerer.", error)
         left = self.timeout - (time.monotonic() - started)
         if left <= 0:
-            raise AirflowSensorTimeout(f"The engagements were not available within {self.timeout} s.")
+            raise _timed_out(self.timeout)
         trigger = EngagementsTrigger(
             zcc_conn_id=self.zcc_conn_id,
             start=interval.start,
@@ -179,7 +182,9 @@ class EngagementsSensor(BaseSensorOperator):
                 raise AirflowException("The trigger ended with an event that this version of the sensor does not know.")
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral, with ``soft_fail`` and ``never_fail`` where older versions of Airflow forget them.
+        """Go on after a deferral, with what older versions of Airflow forget.
+
+        A timeout is not tried again, and ``soft_fail`` and ``never_fail`` hold for whatever went wrong.
 
         :param next_method: what to call.
         :param next_kwargs: with what.
@@ -192,6 +197,8 @@ class EngagementsSensor(BaseSensorOperator):
         except AirflowException as error:
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(f"Skipped, as soft_fail or never_fail asks: {error}") from error
+            if next_method == "__fail__" and (next_kwargs or {}).get("error") in _TIMEOUTS:
+                raise _timed_out(self.timeout) from error
             raise
 
     @property
@@ -219,3 +226,7 @@ class EngagementsSensor(BaseSensorOperator):
         if self._availability.seconds_to_settle():
             return False
         return self._availability.is_reached(count(*interval, **filters))
+
+
+def _timed_out(timeout: float) -> AirflowSensorTimeout:
+    return AirflowSensorTimeout(f"The engagements were not available within {timeout} s.")

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two lines on progress.
 _PROGRESS_INTERVAL = 5.0
+#: How often a try waits deferred before it fails. Each wait lasts a day at most, and a daily limit ends within one.
+_MOST_DEFERRALS = 3
 _CHOICES = {
     "compression": ("infer", "gzip", "none"),
     "on_empty": ("write", "skip", "fail"),
@@ -85,7 +87,7 @@ class EngagementsToS3Operator(BaseOperator):
         or ``warn`` and write what came. (templated)
     :param max_concurrency: how many parts of the interval are read at the same time.
     :param deferrable: when Zoom names a time far away at which requests are welcome again, as for its daily
-        limit, wait for it without a worker slot; else the task fails and names the time.
+        limit, wait for it without a worker slot, three times at most; else the task fails and names the time.
     """
 
     template_fields: Sequence[str] = (
@@ -169,27 +171,22 @@ class EngagementsToS3Operator(BaseOperator):
         :param context: the task's context.
         :return: the object's ``s3://`` URI.
         """
-        with airflow_errors():
-            try:
-                return self._extract(context)
-            except RateLimitedUntil as error:
-                if self.deferrable:
-                    self._wait_deferred(error)
-                raise
+        return self._extract_or_defer(context, deferrals=0)
 
-    def resume(self, context: Context, event: Any = None) -> str:  # noqa: ARG002
+    def resume(self, context: Context, event: Any = None, deferrals: int = 1) -> str:  # noqa: ARG002
         """Begin anew after waiting for Zoom's rate limit: nothing was written before.
 
         :param context: the task's context.
         :param event: what the trigger said.
+        :param deferrals: how often this try has waited.
         :return: the object's ``s3://`` URI.
         """
-        return self.execute(context)
+        return self._extract_or_defer(context, deferrals=deferrals)
 
     def on_kill(self) -> None:
         """Stop reading when Airflow ends the task; the upload is aborted then."""
         if self._reader:
-            self._reader.stop()
+            self._reader.kill()
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage:
         """Tell OpenLineage what is about to be written; left to itself it would name the outlets."""
@@ -199,13 +196,32 @@ class EngagementsToS3Operator(BaseOperator):
         return lineage.of_a_task_that_begins(f"s3://{bucket}/{key}")
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:  # noqa: ARG002
-        """Tell OpenLineage what was read and written; also after a failure.
+        """Tell OpenLineage what was read and written.
 
         :param task_instance: the one that ended.
         """
         from airflow_provider_zcc import lineage  # noqa: PLC0415
 
         return lineage.of_a_task_that_ended(self._source, self._summary)
+
+    def _extract_or_defer(self, context: Context, *, deferrals: int) -> str:
+        with airflow_errors():
+            try:
+                return self._extract(context)
+            except RateLimitedUntil as error:
+                if self.deferrable and deferrals < _MOST_DEFERRALS:
+                    self._wait_deferred(error, deferrals + 1)
+                raise
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage:
+        """Tell OpenLineage what was read and written before the failure.
+
+        :param task_instance: the one that failed.
+        """
+        if self._source is None:
+            # OpenLineage names the outlets where it is told of nothing, and this task has written none of them.
+            self.outlets: list[Any] = []
+        return self.get_openlineage_facets_on_complete(task_instance)
 
     def _extract(self, context: Context) -> str:
         started = time.monotonic()
@@ -222,7 +238,7 @@ class EngagementsToS3Operator(BaseOperator):
         self.log.info("Reading the engagements from %s to %s into %s.", interval.start, interval.end, uri)
         lines = self._open(reader, hook, gzip=self._compresses(key))
         options = {"replace": self.replace, "encrypt": self.encrypt, "acl_policy": self.acl_policy}
-        upload(lines, s3_hook, bucket, key, stop=reader.stop, **options)
+        upload(lines, s3_hook, bucket, key, reader=reader, **options)
         self._summary = summary = {
             "uri": uri,
             "start": interval.start.isoformat(),
@@ -319,9 +335,9 @@ class EngagementsToS3Operator(BaseOperator):
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra = dict(summary)
 
-    def _wait_deferred(self, error: RateLimitedUntil) -> None:
+    def _wait_deferred(self, error: RateLimitedUntil, deferrals: int) -> None:
         self.log.warning("Zoom's rate limit is used up. Waiting without a worker slot until %s.", error.retry_at)
-        self.defer(trigger=TimeDeltaTrigger(error.wait), method_name="resume")
+        self.defer(trigger=TimeDeltaTrigger(error.wait), method_name="resume", kwargs={"deferrals": deferrals})
 
 
 def _in_words(summary: dict[str, Any]) -> str:

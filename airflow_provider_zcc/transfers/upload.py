@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException
@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     from airflow_provider_zcc.zoom.jsonl import JsonLines
+    from airflow_provider_zcc.zoom.reader import EngagementReader
 
 #: The operations whose refusal ends an upload.
 _OPERATIONS = ("PutObject", "CreateMultipartUpload", "UploadPart")
+#: Seconds between two looks at whether the reading was killed, and that S3 has then to take the upload back.
+_LOOK, _FAREWELL = 0.2, 2.0
 #: How S3Hook is to upload, unless its connection says otherwise. Left to itself, it holds ten parts of 8 MiB in memory
 #: while S3 is slow. S3 is faster than Zoom, and of parts as small as it takes, 10,000 are still 50 GB.
 ONE_PART_AT_A_TIME = {"use_threads": False, "multipart_threshold": 5 * 2**20, "multipart_chunksize": 5 * 2**20}
 
 
 def upload(
-    lines: JsonLines, s3_hook: S3Hook, bucket: str, key: str, *, stop: Callable[[], None], **options: Any
+    lines: JsonLines, s3_hook: S3Hook, bucket: str, key: str, *, reader: EngagementReader, **options: Any
 ) -> None:
     """Write an object, and stop the reading as soon as S3 refuses a part of it, or this is interrupted.
 
@@ -31,7 +34,7 @@ def upload(
     :param s3_hook: where to.
     :param bucket: name of the bucket.
     :param key: key of the object.
-    :param stop: ends the reading behind ``lines``.
+    :param reader: where the lines come from. When it is killed, S3 has two seconds to take the upload back.
     :param options: of ``S3Hook.load_file_obj``.
     :raises AirflowException: if S3 refuses, with its words.
     """
@@ -46,24 +49,45 @@ def upload(
         # When reading has failed, the parts that are on their way fail with the same error.
         if not lines.error:
             refusals.append(str(exception))
-        stop()
+        reader.stop()
 
     # Left to itself, the transfer reads on to the end before it says what S3 answered to the first part.
     events = s3_hook.get_conn().meta.events
     for operation in _OPERATIONS:
         events.register(f"after-call.s3.{operation}", note_answer)
         events.register(f"after-call-error.s3.{operation}", note_refusal)
-    # The upload waits for its source even when it is interrupted, so the source has to end from outside.
-    with ThreadPoolExecutor(1, thread_name_prefix="zcc-upload") as executor:
-        transfer = executor.submit(s3_hook.load_file_obj, lines, key, bucket, **options)
-        try:
-            transfer.result()
-        except Exception as error:
-            if not refusals and not isinstance(error, ClientError | BotoCoreError | Boto3Error):
-                raise
+    transfer = _begin_transfer(lines, s3_hook, bucket, key, options)
+    try:
+        while not (transfer.done() or reader.killed):
+            wait([transfer], _LOOK)
+        if reader.killed and not wait([transfer], _FAREWELL).done:
             raise AirflowException(
-                f"S3 refused the upload of s3://{bucket}/{key}: {refusals[0] if refusals else error}. Nothing was "
-                "written. Check the bucket, and what the role of aws_conn_id may do there."
-            ) from error
-        finally:
-            stop()
+                f"The upload of s3://{bucket}/{key} was stopped, and S3 did not answer in time. What has arrived may "
+                "stay as an unfinished multipart upload: let a lifecycle rule of the bucket abort those."
+            )
+        transfer.result()
+    except Exception as error:
+        if not refusals and not isinstance(error, ClientError | BotoCoreError | Boto3Error):
+            raise
+        raise AirflowException(
+            f"S3 refused the upload of s3://{bucket}/{key}: {refusals[0] if refusals else error}. Unless an answer of "
+            "S3 was lost, nothing was written. Check the bucket, and what the role of aws_conn_id may do there."
+        ) from error
+    finally:
+        # The upload waits for its source even when it is interrupted, so the source has to end from outside.
+        reader.stop()
+        wait([transfer], _FAREWELL if reader.killed else None)
+
+
+def _begin_transfer(lines: JsonLines, s3_hook: S3Hook, bucket: str, key: str, options: dict[str, Any]) -> Future[None]:
+    """Write in a thread that does not keep the process alive, should S3 not answer."""
+    transfer: Future[None] = Future()
+
+    def write() -> None:
+        try:
+            transfer.set_result(s3_hook.load_file_obj(lines, key, bucket, **options))
+        except BaseException as error:
+            transfer.set_exception(error)
+
+    threading.Thread(target=write, name="zcc-upload", daemon=True).start()
+    return transfer

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
@@ -33,7 +34,8 @@ class EngagementsTrigger(BaseTrigger):
     Zoom asked again at the next check; if Zoom names a time at which requests are welcome again, it is asked then.
 
     The event is ``{"status": "available", "engagements": count}``, or ``{"status": "failed", "message": why}``
-    when asking again cannot help.
+    when asking again cannot help, as without a connection. Any other error is for Airflow: the trigger has failed, and
+    with it the task, which may be tried again.
 
     Nothing secret is serialized: the connection is looked up for every check, so that a corrected one counts from
     the next check on. Airflow encrypts a trigger's arguments in its database (with ``[core] fernet_key``), but up to
@@ -122,7 +124,9 @@ class EngagementsTrigger(BaseTrigger):
         try:
             count = await self._available_count()
         except PermanentError as error:
-            yield TriggerEvent({"status": "failed", "message": str(error)})
+            yield _failed(str(error))
+        except AirflowNotFoundException as error:
+            yield _failed(f"Zoom could not be asked: {error}. Check the connection {self.zcc_conn_id!r}.")
         else:
             yield TriggerEvent({"status": "available", "engagements": count})
 
@@ -158,6 +162,10 @@ class EngagementsTrigger(BaseTrigger):
 def _threads_of(zcc_conn_id: str) -> ThreadPoolExecutor:
     """Return the threads that ask Zoom through a connection: if it hangs, no other one waits for it."""
     return ThreadPoolExecutor(CHECKS_IN_FLIGHT, thread_name_prefix=f"zoom-{zcc_conn_id}")
+
+
+def _failed(message: str) -> TriggerEvent:
+    return TriggerEvent({"status": "failed", "message": message})
 
 
 def _text(moment: datetime | str) -> str:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-import requests
-from requests.adapters import HTTPAdapter
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -19,6 +17,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from airflow_provider_zcc.zoom.connections import session
 from airflow_provider_zcc.zoom.errors import (
     PageTokenExpired,
     PassingError,
@@ -106,9 +105,8 @@ class ZoomClient:
         )
         self._requests_sent = 0
         self._count_lock = threading.Lock()
-        self.session = requests.Session()
+        self.session = session(connections)
         self.session.auth = self._auth
-        self.session.max_redirects = 0
         self.session.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
         # Proxies and certificates from the environment are looked up once, rather than for each request.
         environment = self.session.merge_environment_settings(
@@ -116,8 +114,6 @@ class ZoomClient:
         )
         self.session.proxies, self.session.verify = environment["proxies"], environment["verify"]
         self.session.trust_env = False
-        self.session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=connections))
-        self.session.mount("https://", HTTPAdapter(pool_connections=1, pool_maxsize=connections))
 
     @property
     def requests_per_second(self) -> float:
@@ -157,7 +153,7 @@ class ZoomClient:
 
         def sleep(seconds: float) -> None:
             if stop.wait(seconds):
-                raise Stopped("Reading was stopped.")
+                raise Stopped
 
         for_a_token = Retrying(
             retry=retry_if_exception_type(TokenRefused), stop=stop_after_attempt(_TOKEN_ATTEMPTS), reraise=True
@@ -203,6 +199,10 @@ class ZoomClient:
                 self._pacer.accepted(remaining)
                 return read(reply.body)
             raise self._error(reply, params)
+        except PassingError:
+            if stop.is_set():
+                raise Stopped from None
+            raise
         except RateLimited as error:
             self._hold_back(error)
             raise

@@ -74,3 +74,6 @@ class RateLimitedUntil(RateLimited):
 
 class Stopped(ZoomError):
     """The reading was told to stop before it was done."""
+
+    def __init__(self) -> None:
+        super().__init__("Reading was stopped.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from typing import Any
 import requests
 from urllib3.exceptions import HTTPError, LocationValueError
 
+from airflow_provider_zcc.zoom.connections import answered_within
 from airflow_provider_zcc.zoom.errors import InvalidSettings, PassingError, PermanentError, RateLimited
 
 _LONGEST_QUOTE = 300
@@ -21,7 +21,8 @@ _LONGEST_QUOTE = 300
 _TLS_FOR_GOOD = ("CERTIFICATE_VERIFY_FAILED", "CertificateError", "WRONG_VERSION_NUMBER")
 #: Bytes of a body read at once. In the small pieces that requests reads by default, threads wait for each other.
 _CHUNK = 1 << 16
-#: Seconds and bytes that an answer may take. A page of 100 records takes about a hundred thousand bytes.
+#: Seconds and bytes that an answer may take: a server may trickle, or never end. A page of 100 records takes about a
+#: hundred thousand bytes.
 _LONGEST_ANSWER, _LARGEST_BODY = 120.0, 1 << 28
 
 
@@ -61,16 +62,17 @@ def no_proxies_in_the_clear(url: str) -> dict[str, Any] | None:
 def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> Reply:
     """Send one request and refuse whatever is not an answer of the server that was asked.
 
-    :param request: a method of ``requests`` or of a session.
+    :param request: a method of a session that can be cut off.
     :param url: where to.
     :param kwargs: passed on.
     :raises PassingError: if the connection or the body broke.
     :raises PermanentError: if certificates are wrong or the server redirects.
     """
+    longest = max(_LONGEST_ANSWER, kwargs.get("timeout") or 0.0)
     # The errors of requests quote the URL, and with it a consumer's number: they are not chained.
     try:
-        with request(url, allow_redirects=False, stream=True, **kwargs) as response:
-            body = _body(response, url, max(_LONGEST_ANSWER, kwargs.get("timeout") or 0.0))
+        with answered_within(longest), request(url, allow_redirects=False, stream=True, **kwargs) as response:
+            body = _body(response, url)
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError, UnicodeError):
         raise InvalidSettings(f"{_host(url)} is not a host that can be asked. Check the connection.") from None
     except requests.exceptions.TooManyRedirects as error:
@@ -89,19 +91,16 @@ def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> 
             f"{_host(url)} could not be asked: {error}. Check the certificate bundle that REQUESTS_CA_BUNDLE or "
             "CURL_CA_BUNDLE names on this worker."
         ) from None
-    if response.is_redirect or response.is_permanent_redirect:
-        raise _redirected(url, response.status_code)
     signature = response.request.headers.get("Authorization", "")
     return Reply(response.status_code, response.headers, body, str(signature))
 
 
-def _body(response: requests.Response, url: str, seconds: float) -> bytes:
-    """Read the body. The time-out of each read does not bound the whole: a server may trickle, or never end."""
-    deadline, pieces, size = time.monotonic() + seconds, [], 0
+def _body(response: requests.Response, url: str) -> bytes:
+    pieces, size = [], 0
     while piece := response.raw.read1(_CHUNK, decode_content=True):
         pieces.append(piece)
         size += len(piece)
-        if size > _LARGEST_BODY or time.monotonic() > deadline:
+        if size > _LARGEST_BODY:
             raise PassingError(f"The answer of {_host(url)} did not end: {size} bytes until now.")
     return b"".join(pieces)
 

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
-from airflow_provider_zcc.zoom.errors import PassingError, PermanentError
+from airflow_provider_zcc.zoom.connections import session
+from airflow_provider_zcc.zoom.errors import PassingError, PermanentError, ZoomError
 from airflow_provider_zcc.zoom.http import (
     Reply,
     error_body,
@@ -41,6 +42,8 @@ class TokenSource:
         self._lock = threading.Lock()
         self._token = ""
         self._ends = 0.0
+        self._fetches = 0
+        self._failure: ZoomError | None = None
 
     def token(self, timeout: float, on_token: Callable[[str], None] | None) -> str:
         """Return a token with some life left in it.
@@ -51,9 +54,12 @@ class TokenSource:
         :raises PassingError: if the token endpoint cannot be reached or answers nonsense.
         :raises RateLimited: if it answers HTTP 429.
         """
+        fetches = self._fetches
         with self._lock:
             if not self._token or time.monotonic() >= self._ends:
-                self._fetch(timeout, on_token)
+                if self._fetches > fetches and self._failure:
+                    raise self._failure  # This thread waited for that fetch: not another one after it.
+                self._fetch_and_note(timeout, on_token)
             return self._token
 
     def forget(self, refused: str) -> None:
@@ -65,18 +71,28 @@ class TokenSource:
             if self._token == refused:
                 self._token = ""
 
+    def _fetch_and_note(self, timeout: float, on_token: Callable[[str], None] | None) -> None:
+        self._fetches += 1
+        try:
+            self._fetch(timeout, on_token)
+        except ZoomError as error:
+            self._failure = error
+            raise
+        self._failure = None
+
     def _fetch(self, timeout: float, on_token: Callable[[str], None] | None) -> None:
         asked = time.monotonic()
         credentials = self._credentials
-        reply = send(
-            requests.post,
-            credentials.token_url,
-            data={"grant_type": "account_credentials", "account_id": credentials.account_id},
-            auth=(credentials.client_id.encode(), credentials.client_secret.encode()),
-            headers={"User-Agent": user_agent(), "Accept": "application/json"},
-            timeout=timeout,
-            proxies=no_proxies_in_the_clear(credentials.token_url),
-        )
+        with session() as once:
+            reply = send(
+                once.post,
+                credentials.token_url,
+                data={"grant_type": "account_credentials", "account_id": credentials.account_id},
+                auth=(credentials.client_id.encode(), credentials.client_secret.encode()),
+                headers={"User-Agent": user_agent(), "Accept": "application/json"},
+                timeout=timeout,
+                proxies=no_proxies_in_the_clear(credentials.token_url),
+            )
         body = error_body(reply)
         if reply.status != 200:
             raise self._error(reply, body)

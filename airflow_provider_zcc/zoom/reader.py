@@ -19,6 +19,7 @@ from functools import partial
 from operator import attrgetter
 
 from airflow_provider_zcc.zoom.client import ZoomClient
+from airflow_provider_zcc.zoom.connections import cut_off
 from airflow_provider_zcc.zoom.errors import IncompleteAnswer, Stopped
 from airflow_provider_zcc.zoom.page import Page, Record, parse_page
 from airflow_provider_zcc.zoom.pagination import Kept, Pagination
@@ -39,8 +40,8 @@ _TOLERANCE = 1.7
 _USUAL_LATENCY = 0.2
 #: Bytes of records that may wait for their turn, of all windows together.
 _MOST_WAITING_BYTES = 16 * 2**20
-#: Seconds that a reading which is stopped waits for its threads to notice.
-_FAREWELL = 2.0
+#: Seconds that a reading which is stopped waits for its threads to notice, and between two looks at them.
+_FAREWELL, _MOMENT = 2.0, 0.02
 
 
 @dataclass
@@ -101,6 +102,7 @@ class EngagementReader:
         self, client: ZoomClient, query: Query, *, max_concurrency: int = 8, fail_if_incomplete: bool = True
     ) -> None:
         self.counts = Counts()
+        self.killed = False
         self._client = client
         self._query = query
         self._max_concurrency = max_concurrency
@@ -119,6 +121,7 @@ class EngagementReader:
         self._farewell = math.inf
         self._first_error: BaseException | None = None
         self._threads: list[threading.Thread] = []
+        self._asking: set[threading.Thread] = set()
 
     def batches(self) -> Iterator[bytes]:
         """Yield the records in order, a page or less at a time: each one line of JSON with a line break behind it.
@@ -141,15 +144,25 @@ class EngagementReader:
                 self.counts.outside_interval,
             )
 
+    def kill(self) -> None:
+        """Stop reading because all has to end soon: whoever waits for what becomes of it should not wait long."""
+        self.killed = True
+        self.stop()
+
     def stop(self) -> None:
-        """Stop reading: no further request is sent, and an iterator of batches raises Stopped."""
+        """Stop reading: no further request is sent, none is waited for, and an iterator of batches raises Stopped."""
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
             threads = list(self._threads)
         self._farewell = min(self._farewell, time.monotonic() + _FAREWELL)
+        this = threading.current_thread()
+        while (waiting := self._asking - {this}) and time.monotonic() < self._farewell:
+            # Again and again: one that was about to ask, or waited for another's token, begins now.
+            cut_off(waiting)
+            time.sleep(_MOMENT)
         for thread in threads:
-            if thread is not threading.current_thread():
+            if thread is not this:
                 thread.join(max(0.0, self._farewell - time.monotonic()))
 
     def _next_batch(self) -> list[Kept] | None:
@@ -158,7 +171,7 @@ class EngagementReader:
                 if self._first_error:
                     raise self._first_error
                 if self._stop.is_set():
-                    raise Stopped("Reading was stopped.")
+                    raise Stopped
                 if not self._sections:
                     return None
                 head = self._sections[0]
@@ -299,7 +312,12 @@ class EngagementReader:
 
     def _ask(self, section: _Section, page_token: str | None) -> Page:
         parameters = self._query.parameters(section.window, next_page_token=page_token)
-        return self._client.get(PATH, parameters, parse_page, self._stop, rank=lambda: section.rank)
+        this = threading.current_thread()
+        self._asking.add(this)
+        try:
+            return self._client.get(PATH, parameters, parse_page, self._stop, rank=lambda: section.rank)
+        finally:
+            self._asking.discard(this)
 
     def _cut(self, section: _Section, total: int) -> bool:
         """Cut a window that holds too much into smaller ones.

@@ -8,13 +8,16 @@ import os
 from unittest.mock import Mock
 
 from airflow.providers.common.compat.sdk import get_hook_lineage_collector
+from airflow.sdk.execution_time import supervisor
 
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from benchmarks.job import Job
 
 logging.basicConfig(level=logging.ERROR)
-# Airflow imports its plugins when S3Hook first reports lineage: a part of what is imported, not of the work.
+# Airflow imports its plugins when S3Hook first reports lineage, and its supervisor, which a task's process has long
+# imported, when a connection is first asked for: a part of what is imported, not of the work.
 get_hook_lineage_collector()
+assert supervisor
 
 
 def connections(job: Job) -> dict[str, str]:

@@ -101,7 +101,9 @@ OF_AN_ASSET = pytest.mark.skipif(AIRFLOW < (3, 3), reason="tests.run_dag lets no
 @pytest.fixture(scope="module")
 def counted(environment: dict[str, str], openlineage: dict[str, str]) -> Counted:
     """The daily Dag, the one that its asset event triggers, and the latter without an event."""
-    with AirflowProcess(EXAMPLE_DAGS, environment | openlineage) as airflow:
+    # An asset triggers no Dag that is paused.
+    unpaused = {"AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False"}
+    with AirflowProcess(EXAMPLE_DAGS, environment | openlineage | unpaused) as airflow:
         report = airflow.run_dags("zcc_daily@2026-11-03T00:00:00Z", "zcc_counts@assets", "zcc_counts@")
         return Counted(*report.values(), log=airflow.log)
 

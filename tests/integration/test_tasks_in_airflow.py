@@ -32,9 +32,6 @@ SAID = {
 }
 
 
-NO_LENGTH, NO_INTERVAL = "data interval has no length", "The run has no data interval"
-
-
 @pytest.fixture(scope="module")
 def wrong(airflow: AirflowProcess, zoom: SimulatorServer, s3: S3Server) -> dict[str, Any]:
     s3.client.put_object(Bucket=BUCKET, Key="exists", Body=b"before")
@@ -122,6 +119,19 @@ def test_the_sensor_waits_in_both_modes_and_filters_are_templated(
     assert truth
     assert exact(lines_of(s3, "voice/2026-11-04.jsonl")) == exact(truth)
     assert "+12059300905" not in without_requests_to_mask(sensor_modes["log"])
+
+
+def test_lineage_of_a_success_has_one_input_and_one_output_with_statistics(
+    sensor_modes: dict[str, Any], lineage: Path, zoom: SimulatorServer
+) -> None:
+    [told] = lineage_of(lineage, "sensor_modes.write", "COMPLETE")
+    summary = sensor_modes["xcoms"]["write.summary"]
+    # S3Hook has lineage of its own, which would name the object once more.
+    [read], [written] = told["inputs"], told["outputs"]
+    assert (read["namespace"], read["name"]) == (zoom.url, "v2/contact_center/engagements")
+    assert (written["namespace"], written["name"]) == (f"s3://{BUCKET}", "voice/2026-11-04.jsonl")
+    statistics = written["outputFacets"]["outputStatistics"]
+    assert (statistics["rowCount"], statistics["size"]) == (summary["records"], summary["bytes"])
 
 
 @pytest.mark.usefixtures("wrong", "sensor_modes")

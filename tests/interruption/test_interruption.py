@@ -21,6 +21,7 @@ from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Oper
 from airflow_provider_zcc.zoom.oauth import shared_token_source
 from tests.conftest import END, StartSimulator
 from tests.interruption.run_operator import context, run
+from tests.s3_proxy import S3Fault, S3Proxy
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import Stats
 from tests.zoom_simulator.data import Engagements
@@ -53,6 +54,7 @@ class Place:
 
     zoom: SimulatorServer
     s3: S3Server
+    proxy: S3Proxy
     bucket: str
     running: list[ForkServerProcess] = field(default_factory=list)
 
@@ -61,9 +63,10 @@ class Place:
         connection: dict[str, Any] = self.zoom.connection
         # A request that hangs does so for longer than a task may, and not much longer than the test.
         connection["extra"]["timeout"] = 2 * SOON
+        extra = {"endpoint_url": self.proxy.url, "region_name": "us-east-1"}
         return {
             "AIRFLOW_CONN_ZCC_DEFAULT": json.dumps(connection),
-            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(self.s3.connection),
+            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(self.s3.connection | {"extra": extra}),
             "NO_PROXY": "127.0.0.1,localhost",
         }
 
@@ -134,10 +137,19 @@ def s3() -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def proxy(s3: S3Server) -> Iterator[S3Proxy]:
+    with S3Proxy(s3.url) as proxy:
+        yield proxy
+
+
 @pytest.fixture
-def place(start_simulator: StartSimulator, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(
+    start_simulator: StartSimulator, s3: S3Server, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    proxy.faults = []
     zoom = start_simulator(BIG, order="ascending")
-    place = Place(zoom, s3, f"bucket-{uuid4()}")
+    place = Place(zoom, s3, proxy, f"bucket-{uuid4()}")
     s3.client.create_bucket(Bucket=place.bucket)
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
@@ -174,22 +186,16 @@ def refusing(status: int, **headers: str) -> Callable[[], Fault]:
     return lambda: Fault("answer", "api", 0, -1, {"status": status, "body": body, "headers": named})
 
 
-#: The task waits by itself, and can be woken.
-WAITING = {
+#: Where the task waits: by itself first, then for what does not come.
+MIDDLES = {
     "a rate limit": Middle(refusing(429, Retry_After="200"), lambda place: stats(place).statuses[429] > 0),
     "an outage": Middle(refusing(500), lambda place: stats(place).statuses[500] > 2),
     "a slow upload": Middle(slow("next", 0.2, after=100), lambda place: place.has_uploaded_a_part()),
-}
-#: The task waits for what does not come.
-HANGING = {
     "an answer": Middle(slow("api", AGES), lambda place: stats(place).api_requests > 0),
     "a token": Middle(slow("token", AGES), lambda place: stats(place).token_requests > 0),
     "the rest of an upload": Middle(slow("next", AGES, after=130), lambda place: place.has_uploaded_a_part()),
 }
-MIDDLES = WAITING | HANGING
 in_any_middle = pytest.mark.parametrize("middle", MIDDLES.values(), ids=MIDDLES)
-while_waiting = pytest.mark.parametrize("middle", WAITING.values(), ids=WAITING)
-while_hanging = pytest.mark.parametrize("middle", HANGING.values(), ids=HANGING)
 
 
 def terminate(place: Place, middle: Middle, *, signal_raises: bool) -> tuple[str | None, list[str]]:
@@ -210,7 +216,7 @@ def test_sigterm_ends_the_process_soon_and_leaves_nothing_in_s3(place: Place, mi
     assert place.unfinished_uploads() == []
 
 
-@while_waiting
+@in_any_middle
 def test_sigterm_that_raises_as_in_airflow_2_leaves_no_thread_and_nothing_in_s3(place: Place, middle: Middle) -> None:
     error, threads = terminate(place, middle, signal_raises=True)
 
@@ -245,10 +251,8 @@ def threads_of_tasks() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith(("zcc-", "ThreadPoolExecutor-"))}
 
 
-@while_waiting
-def test_on_kill_from_another_thread_ends_a_task_that_waits_and_all_of_its_threads(
-    place: Place, middle: Middle
-) -> None:
+@in_any_middle
+def test_on_kill_from_another_thread_ends_a_task_and_all_of_its_threads(place: Place, middle: Middle) -> None:
     before = threads_of_tasks()
     killed = kill_from_another_thread(place, middle)
 
@@ -257,14 +261,18 @@ def test_on_kill_from_another_thread_ends_a_task_that_waits_and_all_of_its_threa
     assert place.unfinished_uploads() == []
 
 
-@while_hanging
-def test_on_kill_from_another_thread_ends_a_task_that_hangs_and_its_upload(place: Place, middle: Middle) -> None:
-    before = threads_of_tasks()
-    kill_from_another_thread(place, middle)
+@pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
+def test_sigterm_ends_the_process_soon_though_s3_does_not_answer(place: Place, operation: str) -> None:
+    hanging = S3Fault(operation, seconds=AGES, status=500)
+    place.proxy.faults = [hanging]
+    task = place.start()
+    wait_until(lambda: hanging.befell)
 
-    assert {thread.name for thread in threads_of_tasks() - before} <= {"zcc-reader"}
+    task.send(signal.SIGTERM)
+    error, _ = task.end(SOON)
+
+    assert error == "AirflowException"
     assert place.objects() == {}
-    assert place.unfinished_uploads() == []
 
 
 def test_after_a_kill_in_the_middle_of_an_upload_a_new_try_writes_the_whole_object(place: Place) -> None:

@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,6 @@ from urllib.parse import quote_plus
 import pytest
 import requests
 from airflow.providers.common.compat.sdk import AirflowFailException, Connection
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from urllib3.util import parse_url
@@ -30,6 +26,7 @@ from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from airflow_provider_zcc.zoom.errors import InvalidSettings, PermanentError
 from airflow_provider_zcc.zoom.query import PATH
+from tests.certificate import write_certificate
 from tests.unit.conftest import END, START, Bucket, ConnectZoom, StartZoom, context_of
 from tests.zoom_simulator.app import Request, ZoomSimulator
 from tests.zoom_simulator.faults import Fault
@@ -258,33 +255,6 @@ class TlsServer:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-def write_certificate(
-    folder: Path, *, address: str = "127.0.0.1", starts: timedelta = -timedelta(days=1), days: int = 2
-) -> Path:
-    """Write a certificate that signs itself, and its key, into one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "A server of the tests")])
-    begin = datetime.now(UTC) + starts
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(begin + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "certificate.pem"
-    path.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
 
 
 StartTls = Callable[..., TlsServer]

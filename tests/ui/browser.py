@@ -17,7 +17,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.ui.forms import ConnectionPage, connection_page
+from tests.ui.forms import PLACEHOLDERS, ConnectionPage, connection_page
 
 DAG, TASK = "zcc_daily", "engagements_to_s3"
 SECONDS = 1_000
@@ -53,7 +53,11 @@ def look_at_the_form(form: ConnectionPage, connection: dict[str, Any], images: P
     }
     standard = {name: connection[name] for name in ("host", "login", "password")}
     form.add()
-    step("the form has the declared labels, and no field for schema and port", form.shows_the_declared_fields())
+    suggested = form.placeholders()
+    step(f"the empty form suggests what is declared: {suggested}", suggested == PLACEHOLDERS)
+    step("and hides the secret while it is typed", form.hides_the_secret())
+    declared = form.shows_the_declared_fields()
+    step("it has the declared labels and help texts, and no field for schema and port", declared)
     form.fill(standard, extra)
     form.shoot(images, "connection-form")
     form.save()

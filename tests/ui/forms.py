@@ -10,6 +10,8 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
+from airflow_provider_zcc.get_provider_info import get_provider_info
+
 CONNECTION_ID = "zoom_by_hand"
 LABELS = (
     "API base URL",
@@ -20,6 +22,9 @@ LABELS = (
     "Requests per second",
     "Timeout",
 )
+[_DECLARED] = get_provider_info()["connection-types"]
+PLACEHOLDERS: dict[str, str] = _DECLARED["ui-field-behaviour"]["placeholders"]
+HELP = tuple(field["description"] for field in _DECLARED["conn-fields"].values())
 EXTRA_PREFIX = "extra__zcc__"
 #: Up to 3.3.2, Airflow 3.3 takes a port that is not set for another one than the one it stored: apache/airflow#73298.
 PORT_REFUSED = "The host or port to test differs"
@@ -76,7 +81,19 @@ class ConnectionPage(ABC):
 
     @abstractmethod
     def shows_the_declared_fields(self) -> bool:
-        """Tell whether each declared label is there, and no field that was to be hidden."""
+        """Tell whether each declared label and help text is there, and no field that was to be hidden."""
+
+    @abstractmethod
+    def standard_field(self, name: str) -> Locator:
+        """Find a field that every connection has."""
+
+    def placeholders(self) -> dict[str, str | None]:
+        """Return what the standard fields suggest, by name."""
+        return {name: self.standard_field(name).get_attribute("placeholder") for name in PLACEHOLDERS}
+
+    def hides_the_secret(self) -> bool:
+        """Tell whether what is typed as Client Secret cannot be read from the screen."""
+        return self.standard_field("password").get_attribute("type") == "password"
 
     @abstractmethod
     def saved(self) -> tuple[str, str, dict[str, str]]:
@@ -180,7 +197,10 @@ class ConnectionPageOf3(ConnectionPage):
         self._dialog.locator("[name=element_account_id]").wait_for()
         text += self._dialog.inner_text()
         names = self.shown()
-        return all(label in text for label in LABELS) and not {"schema", "port"} & set(names)
+        return all(words in text for words in LABELS + HELP) and not {"schema", "port"} & set(names)
+
+    def standard_field(self, name: str) -> Locator:
+        return self._dialog.locator(f"[name={name}]")
 
     def saved(self) -> tuple[str, str, dict[str, str]]:
         stored = self.get(f"/api/v2/connections/{CONNECTION_ID}")
@@ -245,7 +265,10 @@ class ConnectionPageOf2(ConnectionPage):
 
     def shows_the_declared_fields(self) -> bool:
         text = self.page.locator("#model_form").inner_text()
-        return all(label in text for label in LABELS) and not {"schema", "port"} & set(self.shown())
+        return all(words in text for words in LABELS + HELP) and not {"schema", "port"} & set(self.shown())
+
+    def standard_field(self, name: str) -> Locator:
+        return self.page.locator(f"#{name}")
 
     def saved(self) -> tuple[str, str, dict[str, str]]:
         stored = self.get(f"/api/v1/connections/{CONNECTION_ID}")

@@ -73,6 +73,7 @@ def test_a_task_that_begins_tells_what_it_will_write_and_not_its_outlets(bucket:
 
 
 def test_a_task_that_failed_before_it_read_has_neither_input_nor_output(task: EngagementsToS3Operator):
+    task.outlets = [Asset("s3://lake/engagements")]
     found = told(task, TaskInstanceState.FAILED)
     assert (found.inputs, found.outputs) == ([], [])
 
@@ -82,6 +83,7 @@ def test_a_task_that_wrote_nothing_has_no_output(
     zoom: SimulatorServer, task: EngagementsToS3Operator, state: TaskInstanceState
 ):
     task.on_empty, task.start, task.end = "skip", *QUIET
+    task.outlets = [Asset("s3://lake/engagements")]
     with pytest.raises(AirflowSkipException):
         task.execute(context_of())
     found = told(task, state)
@@ -90,6 +92,7 @@ def test_a_task_that_wrote_nothing_has_no_output(
 
 
 def test_a_failure_after_the_object_was_written_has_an_output(bucket: Bucket, task: EngagementsToS3Operator):
+    task.outlets = [Asset("s3://lake/engagements")]
     task.execute(context_of())
     assert names(told(task, TaskInstanceState.FAILED).outputs) == [(f"s3://{bucket.name}", KEY)]
 

@@ -19,7 +19,6 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_zcc.sensors import engagements as sensors
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.triggers.engagements import EngagementsTrigger
-from tests.airflow_version import AIRFLOW
 from tests.unit.conftest import (
     END,
     QUIET,
@@ -183,6 +182,27 @@ class TestStableChecks:
             sensor(stable_checks=2, mode="reschedule").poke(context_of())
         assert asked_nothing(zoom)
 
+    @pytest.mark.parametrize(
+        ("stable_checks", "said"),
+        [
+            (0, ["wanted are 1."] * 2),
+            (1, ["wanted are 1."] * 2),
+            (3, [f"wanted are 1; the same for {checks} checks, wanted are 3." for checks in (1, 2)]),
+        ],
+    )
+    def test_the_log_speaks_of_them_where_they_are_asked_for(
+        self, zoom: SimulatorServer, caplog: pytest.LogCaptureFixture, stable_checks: int, said: list[str]
+    ):
+        caplog.set_level(logging.INFO, "airflow_provider_zcc.availability")
+        zoom.simulator.faults = [Fault("page", details={"total_records": 7}, times=2)]
+        waiting = sensor(stable_checks=stable_checks)
+        for _ in said:
+            waiting.poke(context_of())
+        logged = [
+            record.getMessage() for record in caplog.records if record.name == "airflow_provider_zcc.availability"
+        ]
+        assert logged == [f"Zoom counts 7 engagements from {START} to {END}, {words}" for words in said]
+
     @pytest.mark.usefixtures("zoom")
     @pytest.mark.parametrize("stable_checks", [0, 1])
     def test_the_mode_reschedule_works_without(self, stable_checks: int):
@@ -338,6 +358,7 @@ class TestResuming:
             ("execute_complete", {"event": {"status": "failed", "message": "Zoom refused the request."}}),
             ("execute_complete", {"event": None}),
             ("__fail__", {"error": "Trigger timeout"}),
+            ("__fail__", {"error": "Trigger/execution timeout"}),
             ("__fail__", {"error": "Trigger failure", "traceback": []}),
         ],
     )
@@ -350,10 +371,16 @@ class TestResuming:
             waiting.resume_execution(method, arguments, context_of())
         assert isinstance(raised.value, AirflowSkipException) is bool(choice)
 
-    @pytest.mark.skipif(AIRFLOW < (3, 0), reason="Airflow 2 raises TaskDeferralError, which lets the task retry")
-    def test_a_timeout_is_a_timeout_of_the_sensor(self):
-        with pytest.raises(AirflowSensorTimeout):
-            sensor(deferrable=True).resume_execution("__fail__", {"error": "Trigger timeout"}, context_of())
+    @pytest.mark.parametrize("error", ["Trigger timeout", "Trigger/execution timeout"], ids=["Airflow 3", "Airflow 2"])
+    def test_a_timeout_is_a_timeout_of_the_sensor_which_is_not_tried_again(self, error: str):
+        with pytest.raises(AirflowSensorTimeout, match="not available within 3600"):
+            sensor(deferrable=True, timeout=3_600).resume_execution("__fail__", {"error": error}, context_of())
+
+    @pytest.mark.parametrize("arguments", [{"error": "Trigger failure", "traceback": []}, {}, None])
+    def test_any_other_failure_of_the_trigger_is_no_timeout(self, arguments: dict[str, Any] | None):
+        with pytest.raises(AirflowException) as raised:
+            sensor(deferrable=True).resume_execution("__fail__", arguments, context_of())
+        assert not isinstance(raised.value, AirflowSensorTimeout)
 
 
 class TestErrors:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -501,6 +502,21 @@ class TestDailyLimit:
         assert uri == f"s3://{bucket.name}/{KEY}"
         truth = zoom.simulator.truth(START, END)
         assert sorted(bucket.body(KEY).split(b"\n")[:-1]) == sorted(map(raw, truth))
+
+    def test_a_limit_that_is_used_up_again_and_again_is_waited_for_three_times(
+        self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask
+    ):
+        zoom.simulator.faults = [daily_limit_until(hours_from_now(6), times=-1)]
+        task = make_task(deferrable=True)
+        run = partial(task.execute, context_of())
+        for _ in range(3):
+            with pytest.raises(TaskDeferred) as raised:
+                run()
+            deferral = raised.value
+            run = partial(getattr(task, deferral.method_name), context_of(), **deferral.kwargs)
+        with pytest.raises(AirflowException, match="daily rate limit"):
+            run()
+        assert bucket.keys() == []
 
     def test_without_a_triggerer_the_error_names_the_time(
         self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -37,6 +38,6 @@ def test_an_error_of_the_reading_is_not_taken_for_one_of_s3_while_a_part_is_on_i
     threading.Timer(0.5, failed.set).start()
 
     with pytest.raises(PassingError, match=r"Zoom is down\."):
-        upload(lines, hook, bucket.name, "day.jsonl", stop=lambda: None)
+        upload(lines, hook, bucket.name, "day.jsonl", reader=Mock(killed=False))
 
     assert bucket.keys() == []

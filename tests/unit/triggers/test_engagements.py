@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from airflow.models.trigger import Trigger
+from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.triggers.engagements import CHECKS_IN_FLIGHT, EngagementsTrigger
@@ -193,6 +194,39 @@ class TestErrors:
         event = outcome(trigger(poke_interval=LONG))
         assert event["status"] == "failed"
         assert words in event["message"]
+
+    def test_a_connection_that_does_not_exist_ends_it_at_once(self):
+        event = outcome(trigger(zcc_conn_id="zcc_nowhere", poke_interval=LONG))
+        assert event["status"] == "failed"
+        assert event["message"].endswith("Check the connection 'zcc_nowhere'.")
+
+    def test_a_connection_that_is_deleted_while_it_waits_ends_it(
+        self, zoom: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+    ):
+        async def run() -> Any:
+            task = asyncio.create_task(event_of(trigger(min_engagements=10**9, poke_interval=0.05)))
+            await until(lambda: zoom.simulator.stats.api_requests >= 2)
+            monkeypatch.delenv("AIRFLOW_CONN_ZCC_DEFAULT")
+            return await asyncio.wait_for(task, 30)
+
+        assert asyncio.run(run())["status"] == "failed"
+
+    @pytest.mark.parametrize("error", [ValueError, OSError, AirflowException])
+    def test_any_other_error_is_for_airflow_and_ends_it_at_once(self, mocker: Any, error: type[Exception]):
+        ask = mocker.patch.object(ZoomContactCenterHook, "count_engagements_briefly", side_effect=error("told"))
+        with pytest.raises(error, match="told"):
+            outcome(trigger(poke_interval=LONG))
+        assert ask.call_count == 1
+
+    def test_a_cancelled_one_says_nothing(self, zoom: SimulatorServer):
+        async def run() -> None:
+            task = asyncio.create_task(event_of(trigger(min_engagements=10**9, poke_interval=LONG)))
+            await until(lambda: zoom.simulator.stats.api_requests >= 1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(run())
 
     def test_a_refusal_after_hours_of_waiting_ends_it_at_once(self, zoom: SimulatorServer):
         zoom.simulator.faults = [refusing(403, 9001, "No permission.", after=3)]

@@ -118,6 +118,25 @@ def test_threads_that_start_together_share_one_token(simulator: SimulatorServer)
     assert issued(simulator) == 1
 
 
+def test_threads_that_waited_for_a_token_that_did_not_come_share_the_failure(simulator: SimulatorServer) -> None:
+    simulator.simulator.faults = [Fault("delay", on="token", times=-1, details={"seconds": 60.0})]
+    source = source_for(simulator)
+
+    def ask(_: int) -> str:
+        with pytest.raises(PassingError) as error:
+            source.token(0.5, None)
+        return str(error.value)
+
+    with ThreadPoolExecutor(8) as threads:
+        errors = set(threads.map(ask, range(8)))
+
+    assert len(errors) == 1
+    assert issued(simulator) < 8
+
+    simulator.simulator.faults = []
+    assert token_of(source)
+
+
 def test_a_process_shares_one_source_for_an_app_and_not_with_another(simulator: SimulatorServer) -> None:
     credentials = settings_for(simulator).credentials
     same = Credentials(credentials.client_id, credentials.client_secret, credentials.account_id, credentials.token_url)

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -822,20 +822,53 @@ def test_a_reading_that_is_left_sends_no_further_request(start_simulator: StartS
     assert requests_of(server) == sent < 40
 
 
-def test_a_stop_does_not_wait_for_an_answer_that_does_not_come(
-    simulator: SimulatorServer, mocker: MockerFixture
+@pytest.mark.parametrize("on", ["token", "first", "next"])
+def stop_when(it_is_time: Callable[[], bool], reader: EngagementReader) -> threading.Thread:
+    """Stop a reading from another thread."""
+
+    def stop() -> None:
+        while not it_is_time():
+            time.sleep(0.01)
+        reader.stop()
+
+    thread = threading.Thread(target=stop, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(("on", "asked"), [("token", 0), ("first", 1), ("next", 17)])
+def test_a_stop_does_not_wait_for_answers_that_do_not_come(
+    start_simulator: StartSimulator, caplog: pytest.LogCaptureFixture, on: str, asked: int
 ) -> None:
-    mocker.patch("airflow_provider_zcc.zoom.reader._FAREWELL", 0.1)
-    simulator.simulator.faults = [Fault("delay", on="next", details={"seconds": 1.5})]
-    reader = reader_for(simulator)
-    batches = reader.batches()
-    next(batches)
+    server = start_simulator(BUSY)
+    server.simulator.faults = [Fault("delay", on=on, times=-1, details={"seconds": 60.0})]
+    reader = reader_for(server, END - 10 * DAY, END)
+    stats = server.simulator.stats
+    stopping = stop_when(lambda: stats.token_requests > 0 and requests_of(server) >= asked, reader)
 
-    reader.stop()
+    with pytest.raises(Stopped):
+        lines_of(reader)
 
-    assert threads_alive() != []
-    for thread in reader._threads:
-        thread.join()
+    stopping.join()
+    assert threads_alive() == []
+    assert "Trying again" not in caplog.text
+
+
+def test_a_stop_does_not_wait_for_the_totals_that_are_asked_for_in_the_end(start_simulator: StartSimulator) -> None:
+    server = start_simulator(BUSY)
+    too_high = {"total_records": 11_000}
+    server.simulator.faults = [Fault("page", details=too_high)]
+    read(server, END - 10 * DAY, END)
+    once = requests_of(server)
+    last = Fault("delay", after=once - 2, details={"seconds": 60.0})
+    server.simulator.faults = [Fault("page", details=too_high), last]
+    reader = reader_for(server, END - 10 * DAY, END)
+    stopping = stop_when(lambda: requests_of(server) == 2 * once, reader)
+
+    with pytest.raises(Stopped):
+        lines_of(reader)
+
+    stopping.join()
 
 
 def test_a_stop_from_another_thread_wakes_who_waits_for_a_batch(simulator: SimulatorServer) -> None:
