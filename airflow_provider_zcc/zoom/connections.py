@@ -43,16 +43,23 @@ def cut_off(threads: Iterable[threading.Thread]) -> None:
 
 
 @contextmanager
-def answered_within(seconds: float) -> Iterator[None]:
+def answered_within(seconds: float) -> Iterator[threading.Event]:
     """Cut this thread off if it is not done in time. The time-out of a read does not bound the whole.
 
     :param seconds: the time.
+    :return: set if it was cut off. What it has then may look like the end of an answer.
     """
-    watchdog = threading.Timer(seconds, cut_off, [[threading.current_thread()]])
+    this, too_late = threading.current_thread(), threading.Event()
+
+    def end() -> None:
+        too_late.set()
+        cut_off([this])
+
+    watchdog = threading.Timer(seconds, end)
     watchdog.daemon = True
     watchdog.start()
     try:
-        yield
+        yield too_late
     finally:
         watchdog.cancel()
 

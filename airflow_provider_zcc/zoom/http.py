@@ -71,8 +71,11 @@ def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> 
     longest = max(_LONGEST_ANSWER, kwargs.get("timeout") or 0.0)
     # The errors of requests quote the URL, and with it a consumer's number: they are not chained.
     try:
-        with answered_within(longest), request(url, allow_redirects=False, stream=True, **kwargs) as response:
-            body = _body(response, url)
+        with answered_within(longest) as too_late:
+            with request(url, allow_redirects=False, stream=True, **kwargs) as response:
+                body = _body(response, url)
+            if too_late.is_set():
+                raise PassingError(f"The answer of {_host(url)} did not end: {longest:.0f} s until now.")
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError, UnicodeError):
         raise InvalidSettings(f"{_host(url)} is not a host that can be asked. Check the connection.") from None
     except requests.exceptions.TooManyRedirects as error:

@@ -109,7 +109,7 @@ class EngagementReader:
         self._fail_if_incomplete = fail_if_incomplete
         self._sections = [_Section(window) for window in query.windows()]
         self._months = self._unasked = len(self._sections)
-        self._in_parts = 0
+        self._in_parts: float = 0
         self._without_total = False
         self._streams = min(max_concurrency, math.ceil(client.requests_per_second * _USUAL_LATENCY))
         self._largest = max(min(_LARGE, _AT_ONCE / self._streams), _SMALL)
@@ -307,7 +307,11 @@ class EngagementReader:
         section.expected = page.total_records or 0
         section.pages = section.pagination.batches(page)
         with self._changed:
-            self._in_parts += page.total_records or 0
+            # Of a sum with a part that is not known nothing can be said.
+            self._in_parts += math.inf if page.total_records is None else page.total_records
+            if page.total_records is None and not self._without_total:
+                self._without_total = True
+                log.warning("Zoom does not say how many engagements there are: whether all came cannot be checked.")
         return section.pages
 
     def _ask(self, section: _Section, page_token: str | None) -> Page:
@@ -344,9 +348,6 @@ class EngagementReader:
 
     def _count_whole(self, page: Page) -> None:
         with self._changed:
-            if page.total_records is None and not self._without_total:
-                self._without_total = True
-                log.warning("Zoom does not say how many engagements there are: whether all came cannot be checked.")
             self._unasked -= 1
             self.counts.expected += page.total_records or 0
             self.counts.all_asked = self._unasked == 0

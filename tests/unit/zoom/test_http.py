@@ -344,7 +344,7 @@ def test_an_answer_that_trickles_for_ever_is_left(mocker: MockerFixture, beginni
     with trickling(beginning, piece) as (url, left):
         # The server is never silent for as long as this.
         with pytest.raises((PassingError, PermanentError)):
-            send(requests.get, url, timeout=0.5)
+            send(session().get, url, timeout=0.5)
 
         assert left.wait(5)
 
