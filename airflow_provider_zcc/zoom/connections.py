@@ -76,6 +76,7 @@ class _Session(requests.Session):
 class _Cuttable(HTTPConnection):
     user: threading.Thread | None = None
     _twin: socket.socket | None = None
+    _answers = False
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._note_user()
@@ -84,9 +85,19 @@ class _Cuttable(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         self._note_user()
         made = super()._new_conn()
+        if self._twin:
+            self._twin.close()
         # TLS takes the socket over, and holds it where nobody else can reach it during the handshake.
         self._twin = made.dup()
         return made
+
+    def getresponse(self) -> Any:
+        # The last answer of a connection closes it before its body is read.
+        self._answers = True
+        try:
+            return super().getresponse()
+        finally:
+            self._answers = False
 
     def cut_off(self) -> None:
         if self._twin:
@@ -95,7 +106,7 @@ class _Cuttable(HTTPConnection):
 
     def close(self) -> None:
         super().close()
-        if self._twin:
+        if self._twin and not self._answers:
             self._twin.close()
 
     def _note_user(self) -> None:

@@ -17,6 +17,7 @@ from airflow_provider_zcc.zoom.connections import cut_off, session
 from tests.certificate import write_certificate
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+LAST_ANSWER = ANSWER.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")
 
 
 @dataclass
@@ -90,6 +91,8 @@ class Asking(threading.Thread):
     [
         pytest.param(b"", False, True, id="an answer"),
         pytest.param(ANSWER[:-1], False, True, id="the rest of an answer"),
+        pytest.param(LAST_ANSWER[:-1], False, True, id="the rest of the last answer"),
+        pytest.param(LAST_ANSWER[:-1], True, True, id="the rest of the last answer over TLS"),
         pytest.param(b"", True, True, id="an answer over TLS"),
         pytest.param(ANSWER[:-1], True, True, id="the rest of an answer over TLS"),
         pytest.param(b"", True, False, id="a handshake"),
