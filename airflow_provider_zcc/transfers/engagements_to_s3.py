@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from airflow_provider_zcc.filters import FILTER_TEMPLATE_FIELDS, rendered_filters
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.interval import resolve_interval
-from airflow_provider_zcc.transfers.upload import ONE_PART_AT_A_TIME, upload
+from airflow_provider_zcc.transfers.upload import ONE_PART_AT_A_TIME, unless_killed, upload
 from airflow_provider_zcc.zoom.errors import InvalidQuery, RateLimitedUntil
 from airflow_provider_zcc.zoom.jsonl import JsonLines
 
@@ -233,7 +234,7 @@ class EngagementsToS3Operator(BaseOperator):
         )
         self._source = hook.engagements_url
         s3_hook = S3Hook(self.aws_conn_id, transfer_config_args=dict(ONE_PART_AT_A_TIME), verify=self.verify)
-        bucket, key = self._find_target(s3_hook)
+        bucket, key = unless_killed(partial(self._find_target, s3_hook), reader)
         uri = f"s3://{bucket}/{key}"
         self.log.info("Reading the engagements from %s to %s into %s.", interval.start, interval.end, uri)
         lines = self._open(reader, hook, gzip=self._compresses(key))

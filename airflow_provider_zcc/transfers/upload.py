@@ -1,10 +1,12 @@
-"""A stream -> one object in S3, whole or not at all."""
+"""A stream -> one object in S3, whole or not at all, and no waiting for S3 by a task that is killed."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, wait
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowException
 from boto3.exceptions import Boto3Error
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_zcc.zoom.jsonl import JsonLines
     from airflow_provider_zcc.zoom.reader import EngagementReader
+
+Result = TypeVar("Result")
 
 #: The operations whose refusal ends an upload.
 _OPERATIONS = ("PutObject", "CreateMultipartUpload", "UploadPart")
@@ -56,16 +60,9 @@ def upload(
     for operation in _OPERATIONS:
         events.register(f"after-call.s3.{operation}", note_answer)
         events.register(f"after-call-error.s3.{operation}", note_refusal)
-    transfer = _begin_transfer(lines, s3_hook, bucket, key, options)
+    transfer = _begin(partial(s3_hook.load_file_obj, lines, key, bucket, **options))
     try:
-        while not (transfer.done() or reader.killed):
-            wait([transfer], _LOOK)
-        if reader.killed and not wait([transfer], _FAREWELL).done:
-            raise AirflowException(
-                f"The upload of s3://{bucket}/{key} was stopped, and S3 did not answer in time. What has arrived may "
-                "stay as an unfinished multipart upload: let a lifecycle rule of the bucket abort those."
-            )
-        transfer.result()
+        _result(transfer, reader)
     except Exception as error:
         if not refusals and not isinstance(error, ClientError | BotoCoreError | Boto3Error):
             raise
@@ -79,15 +76,36 @@ def upload(
         wait([transfer], _FAREWELL if reader.killed else None)
 
 
-def _begin_transfer(lines: JsonLines, s3_hook: S3Hook, bucket: str, key: str, options: dict[str, Any]) -> Future[None]:
-    """Write in a thread that does not keep the process alive, should S3 not answer."""
-    transfer: Future[None] = Future()
+def unless_killed(call: Callable[[], Result], reader: EngagementReader) -> Result:
+    """Do what waits for S3, and leave it if the reader is killed and S3 does not answer within two seconds.
 
-    def write() -> None:
+    :param call: what to do.
+    :param reader: of what is to be uploaded.
+    :raises AirflowException: if it was left.
+    """
+    return _result(_begin(call), reader)
+
+
+def _begin(call: Callable[[], Result]) -> Future[Result]:
+    """Do something in a thread that does not keep the process alive, should S3 not answer."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
         try:
-            transfer.set_result(s3_hook.load_file_obj(lines, key, bucket, **options))
+            future.set_result(call())
         except BaseException as error:
-            transfer.set_exception(error)
+            future.set_exception(error)
 
-    threading.Thread(target=write, name="zcc-upload", daemon=True).start()
-    return transfer
+    threading.Thread(target=run, name="zcc-s3", daemon=True).start()
+    return future
+
+
+def _result(future: Future[Result], reader: EngagementReader) -> Result:
+    while not (future.done() or reader.killed):
+        wait([future], _LOOK)
+    if reader.killed and not wait([future], _FAREWELL).done:
+        raise AirflowException(
+            "The task was stopped, and S3 did not answer in time. What has arrived may stay as an unfinished multipart "
+            "upload: let a lifecycle rule of the bucket abort those."
+        )
+    return future.result()

@@ -261,7 +261,7 @@ def test_on_kill_from_another_thread_ends_a_task_and_all_of_its_threads(place: P
     assert place.unfinished_uploads() == []
 
 
-@pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
+@pytest.mark.parametrize("operation", ["HeadBucket", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
 def test_sigterm_ends_the_process_soon_though_s3_does_not_answer(place: Place, operation: str) -> None:
     hanging = S3Fault(operation, seconds=AGES, status=500)
     place.proxy.faults = [hanging]

@@ -626,7 +626,7 @@ class TestInterruption:
             make_task(start=THREE_DAYS[0], max_concurrency=1).execute(context_of())
         assert busy_zoom.simulator.stats.api_requests < len(busy_zoom.simulator.truth(*THREE_DAYS)) // 100
         assert (bucket.body(KEY), bucket.unfinished_uploads()) == (b"old", [])
-        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("zcc-upload")]
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("zcc-s3")]
 
     def test_on_kill_ends_the_reading_and_leaves_the_old_object(
         self, busy_zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask
