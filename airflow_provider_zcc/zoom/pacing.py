@@ -15,7 +15,7 @@ from airflow_provider_zcc.zoom.errors import Stopped
 #: announces its limit or refuses.
 _FIRST_SHARE, _RAMP = 0.25, 2.0
 #: Seconds in which no more requests start than the ceiling allows in one: they arrive a little unevenly.
-_SECOND = 1.01
+_SECOND = 1.006
 #: Seconds by which a turn may be taken late without moving the turns behind it.
 _LATENESS = 0.05
 #: Seconds that a thread whose turn it is not leaves to the one that is first in line.
