@@ -197,9 +197,15 @@ class EngagementsSensor(BaseSensorOperator):
         except AirflowException as error:
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(f"Skipped, as soft_fail or never_fail asks: {error}") from error
-            if next_method == "__fail__" and (next_kwargs or {}).get("error") in _TIMEOUTS:
+            timed_out = next_method == "__fail__" and (next_kwargs or {}).get("error") in _TIMEOUTS
+            if timed_out and not self._may_run_out_of_execution_time:
                 raise _timed_out(self.timeout) from error
             raise
+
+    @property
+    def _may_run_out_of_execution_time(self) -> bool:
+        """Whether ``execution_timeout``, after which a task may be tried again, comes before ``timeout``."""
+        return bool(self.execution_timeout) and self.execution_timeout.total_seconds() < self.timeout
 
     @property
     def _defers(self) -> bool:

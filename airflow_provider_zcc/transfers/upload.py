@@ -73,7 +73,9 @@ def upload(
     finally:
         # The upload waits for its source even when it is interrupted, so the source has to end from outside.
         reader.stop()
-        wait([transfer], _FAREWELL if reader.killed else None)
+        while not (transfer.done() or reader.killed):
+            wait([transfer], _LOOK)
+        wait([transfer], _FAREWELL)
 
 
 def unless_killed(call: Callable[[], Result], reader: EngagementReader) -> Result:

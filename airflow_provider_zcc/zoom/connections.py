@@ -15,6 +15,9 @@ from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+#: Seconds between two attempts to cut off who is too late.
+_MOMENT = 0.05
+
 _lock = threading.RLock()
 _connections: WeakSet[_Cuttable] = WeakSet()
 
@@ -37,9 +40,9 @@ def cut_off(threads: Iterable[threading.Thread]) -> None:
     """
     threads = set(threads)
     with _lock:
-        used = [connection for connection in _connections if connection.user in threads]
-    for connection in used:
-        connection.cut_off()
+        for connection in _connections:
+            if connection.user in threads:
+                connection.cut_off()
 
 
 @contextmanager
@@ -49,19 +52,24 @@ def answered_within(seconds: float) -> Iterator[threading.Event]:
     :param seconds: the time.
     :return: set if it was cut off. What it has then may look like the end of an answer.
     """
-    this, too_late = threading.current_thread(), threading.Event()
+    this, done, too_late = threading.current_thread(), threading.Event(), threading.Event()
 
-    def end() -> None:
+    def watch() -> None:
+        if done.wait(seconds):
+            return
         too_late.set()
-        cut_off([this])
+        # Again and again: it may have waited for a token, and ask only now.
+        while not done.wait(_MOMENT):
+            cut_off([this])
 
-    watchdog = threading.Timer(seconds, end)
-    watchdog.daemon = True
+    watchdog = threading.Thread(target=watch, name="zcc-watchdog", daemon=True)
     watchdog.start()
     try:
         yield too_late
     finally:
-        watchdog.cancel()
+        done.set()
+        if too_late.is_set():
+            watchdog.join()
 
 
 class _Session(requests.Session):
@@ -85,8 +93,7 @@ class _Cuttable(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         self._note_user()
         made = super()._new_conn()
-        if self._twin:
-            self._twin.close()
+        self._close_twin()
         # TLS takes the socket over, and holds it where nobody else can reach it during the handshake.
         self._twin = made.dup()
         return made
@@ -106,8 +113,13 @@ class _Cuttable(HTTPConnection):
 
     def close(self) -> None:
         super().close()
-        if self._twin and not self._answers:
-            self._twin.close()
+        if not self._answers:
+            self._close_twin()
+
+    def _close_twin(self) -> None:
+        with _lock:
+            if self._twin:
+                self._twin.close()
 
     def _note_user(self) -> None:
         with _lock:

@@ -27,7 +27,6 @@ class JsonLines(io.RawIOBase):
         self.bytes = 0
         self._chunks = _compressed(batches) if gzip else batches
         self._rest = memoryview(b"")
-        self._ended = False
         self.error: BaseException | None = None
 
     def readable(self) -> bool:

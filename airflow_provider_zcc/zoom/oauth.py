@@ -6,6 +6,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable
+from copy import copy
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -42,7 +43,7 @@ class TokenSource:
         self._lock = threading.Lock()
         self._token = ""
         self._ends = 0.0
-        self._fetches = 0
+        self._fetches_ended = 0
         self._failure: ZoomError | None = None
 
     def token(self, timeout: float, on_token: Callable[[str], None] | None) -> str:
@@ -54,11 +55,12 @@ class TokenSource:
         :raises PassingError: if the token endpoint cannot be reached or answers nonsense.
         :raises RateLimited: if it answers HTTP 429.
         """
-        fetches = self._fetches
+        fetches = self._fetches_ended
         with self._lock:
             if not self._token or time.monotonic() >= self._ends:
-                if self._fetches > fetches and self._failure:
-                    raise self._failure  # This thread waited for that fetch: not another one after it.
+                if self._fetches_ended > fetches and self._failure:
+                    # This thread waited for that fetch: not for another one after it.
+                    raise copy(self._failure)
                 self._fetch_and_note(timeout, on_token)
             return self._token
 
@@ -72,13 +74,14 @@ class TokenSource:
                 self._token = ""
 
     def _fetch_and_note(self, timeout: float, on_token: Callable[[str], None] | None) -> None:
-        self._fetches += 1
+        self._failure = None
         try:
             self._fetch(timeout, on_token)
         except ZoomError as error:
-            self._failure = error
+            self._failure = copy(error)
             raise
-        self._failure = None
+        finally:
+            self._fetches_ended += 1
 
     def _fetch(self, timeout: float, on_token: Callable[[str], None] | None) -> None:
         asked = time.monotonic()

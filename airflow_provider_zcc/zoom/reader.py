@@ -2,8 +2,8 @@
 
 Within a window one page leads to the next, so threads work on several windows at once: each takes the window that is
 most urgent, fetches a page of it, and looks again. What they deliver leaves in the order of the windows, so that the
-same data gives the same output. A window that holds far more than a few thousand records is cut into smaller ones
-first: they keep all threads busy, and what waits for its turn stays small.
+same data gives the same output. A window that holds more than some hundreds of records is cut into smaller ones first,
+of 500 to 3,000: they keep as many threads busy as the pace needs, and what waits for its turn stays small.
 """
 
 from __future__ import annotations
@@ -307,8 +307,9 @@ class EngagementReader:
         section.expected = page.total_records or 0
         section.pages = section.pagination.batches(page)
         with self._changed:
-            # Of a sum with a part that is not known nothing can be said.
-            self._in_parts += math.inf if page.total_records is None else page.total_records
+            # Of a sum with a part that is not known nothing can be said. A whole that is not known is not expected.
+            unknown = 0 if section.size is None else math.inf
+            self._in_parts += unknown if page.total_records is None else page.total_records
             if page.total_records is None and not self._without_total:
                 self._without_total = True
                 log.warning("Zoom does not say how many engagements there are: whether all came cannot be checked.")

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from airflow_provider_zcc.zoom import connections
-from airflow_provider_zcc.zoom.connections import cut_off, session
+from airflow_provider_zcc.zoom.connections import answered_within, cut_off, session
 from tests.certificate import write_certificate
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -160,6 +160,28 @@ def test_the_proxy_of_a_session_can_be_cut_off_as_well(servers: list[Server]) ->
 
     assert not waiting.is_alive()
     assert waiting.error
+
+
+def test_who_asks_after_the_time_is_over_is_cut_off_as_well(servers: list[Server]) -> None:
+    servers.append(server := Server())
+    client = session()
+
+    with answered_within(0.05) as too_late:
+        too_late.wait(10.0)
+        with pytest.raises(requests.ConnectionError):
+            client.get(server.url, timeout=60.0)
+
+    assert "zcc-watchdog" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_who_is_done_in_time_is_not_cut_off(servers: list[Server]) -> None:
+    servers.append(server := Server(ANSWER))
+    client = session()
+
+    with answered_within(60.0) as too_late:
+        assert client.get(server.url, timeout=60.0).text == "{}"
+
+    assert not too_late.is_set()
 
 
 def test_to_cut_off_a_thread_that_does_not_ask_does_nothing() -> None:

@@ -14,7 +14,7 @@ import pytest
 from pytest_mock import MockerFixture
 from requests.structures import CaseInsensitiveDict
 
-from airflow_provider_zcc.zoom.connections import session
+from airflow_provider_zcc.zoom.connections import answered_within, session
 from airflow_provider_zcc.zoom.errors import InvalidSettings, PassingError, PermanentError
 from airflow_provider_zcc.zoom.http import Reply, error_body, quote, rate_limited, retry_after, send, user_agent
 from tests.conftest import StartSimulator
@@ -286,12 +286,11 @@ def test_a_body_that_comes_in_pieces_may_be_as_large_as_the_largest_and_no_large
 def test_an_answer_may_take_two_minutes_or_the_timeout_if_that_is_longer(
     simulator: SimulatorServer, mocker: MockerFixture, timeout: float, longest: float
 ) -> None:
-    timer = mocker.patch("airflow_provider_zcc.zoom.connections.threading.Timer")
+    within = mocker.patch("airflow_provider_zcc.zoom.http.answered_within", wraps=answered_within)
 
     assert ask(simulator, timeout).body
 
-    assert timer.call_args.args[0] == longest
-    timer.return_value.cancel.assert_called_once()
+    within.assert_called_once_with(longest)
 
 
 @contextmanager
