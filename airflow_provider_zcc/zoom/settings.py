@@ -71,7 +71,8 @@ def require_secure(url: str, field_name: str) -> None:
         parts.port  # noqa: B018  reading it is what checks it
     except ValueError:
         parts, host = urlsplit(""), ""
-    if not host or "@" in parts.netloc or parts.query or parts.fragment:
+    # What connects takes a backslash for a slash, and another host than the one that was checked.
+    if not host or "\\" in url or "@" in parts.netloc or parts.query or parts.fragment:
         raise InvalidSettings(
             f"The connection's {field_name} is not the URL of a server. "
             f"Give one such as {DEFAULT_API_URL if field_name == 'host' else DEFAULT_TOKEN_URL}, or leave it empty."

@@ -175,6 +175,7 @@ def is_loopback(host: str) -> bool:
     token_url=urls | st.none(),
 )
 @example(host="http://127.0.0.1\\@evil.example", port=None, schema=None, token_url=None)
+@example(host="http://api.zoom.us\\[::1]", port=None, schema=None, token_url=None)
 @example(host="http://localhost", port=80, schema="@evil.example", token_url=None)
 @example(host="http://127.0.0.1\t.evil.example", port=None, schema="v2", token_url="http://localhost\n.evil.example/")
 @example(host="api.zoom.us", port=None, schema="http", token_url="https://zoom.us/oauth/token")
