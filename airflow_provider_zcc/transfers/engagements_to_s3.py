@@ -205,15 +205,6 @@ class EngagementsToS3Operator(BaseOperator):
 
         return lineage.of_a_task_that_ended(self._source, self._summary)
 
-    def _extract_or_defer(self, context: Context, *, deferrals: int) -> str:
-        with airflow_errors():
-            try:
-                return self._extract(context)
-            except RateLimitedUntil as error:
-                if self.deferrable and deferrals < _MOST_DEFERRALS:
-                    self._wait_deferred(error, deferrals + 1)
-                raise
-
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage:
         """Tell OpenLineage what was read and written before the failure.
 
@@ -223,6 +214,15 @@ class EngagementsToS3Operator(BaseOperator):
             # OpenLineage names the outlets where it is told of nothing, and this task has written none of them.
             self.outlets: list[Any] = []
         return self.get_openlineage_facets_on_complete(task_instance)
+
+    def _extract_or_defer(self, context: Context, *, deferrals: int) -> str:
+        with airflow_errors():
+            try:
+                return self._extract(context)
+            except RateLimitedUntil as error:
+                if self.deferrable and deferrals < _MOST_DEFERRALS:
+                    self._wait_deferred(error, deferrals + 1)
+                raise
 
     def _extract(self, context: Context) -> str:
         started = time.monotonic()
