@@ -76,13 +76,13 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "requests_per_second": {
                         "label": "Requests per second",
-                        "description": "Zoom's limit for the account: 10 on Pro, 20 on Business and above. Default: 10",
-                        "schema": {"type": ["number", "null"]},
+                        "description": "Zoom's limit for the account: 10 on Pro, 20 on Business and above.",
+                        "schema": {"type": ["number", "null"], "default": 10},
                     },
                     "timeout": {
                         "label": "Timeout",
-                        "description": "Seconds for one request. Default: 30",
-                        "schema": {"type": ["number", "null"]},
+                        "description": "Seconds for one request.",
+                        "schema": {"type": ["number", "null"], "default": 30},
                     },
                 },
             }

@@ -76,9 +76,11 @@ class ZoomContactCenterHook(BaseHook):
 
         # Airflow 3.0 and 3.1 know text fields, and none for numbers with a fraction.
         def form_field(declared: dict[str, Any]) -> Any:
+            default = declared["schema"].get("default")
             return StringField(
                 declared["label"],
                 description=declared["description"],
+                default=None if default is None else str(default),
                 widget=BS3TextFieldWidget(),
                 validators=[Optional()],
             )
@@ -112,7 +114,7 @@ class ZoomContactCenterHook(BaseHook):
             count = _count(client, Query(now - timedelta(days=1), now))
         except (ZoomError, AirflowException) as error:
             return False, str(error)
-        return True, f"Zoom answered: {count} engagements began in the last 24 hours."
+        return True, f"Zoom answered: {count:,} engagements began in the last 24 hours."
 
     def count_engagements(self, start: datetime, end: datetime, **filters: Any) -> int:
         """Count the engagements that began in ``[start, end)``, with one request for each 28 days.

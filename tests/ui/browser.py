@@ -17,7 +17,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.ui.forms import PLACEHOLDERS, ConnectionPage, connection_page
+from tests.ui.forms import DEFAULTS, PLACEHOLDERS, ConnectionPage, connection_page
 
 DAG, TASK = "zcc_daily", "engagements_to_s3"
 SECONDS = 1_000
@@ -58,14 +58,18 @@ def look_at_the_form(form: ConnectionPage, connection: dict[str, Any], images: P
     step("and hides the secret while it is typed", form.hides_the_secret())
     declared = form.shows_the_declared_fields()
     step("it has the declared labels and help texts, and no field for schema and port", declared)
-    form.fill(standard, extra)
+    proposed = {name: form.shown()[name] for name in DEFAULTS}
+    step(f"a new connection begins with the defaults: {proposed}", proposed == DEFAULTS)
+    form.fill(standard, {})
+    form.shoot(images, "connection-form-standard")
+    form.fill({}, extra)
     form.shoot(images, "connection-form")
     form.save()
     saved = form.saved()
-    step(f"what was filled in is saved: {saved}", saved == (standard["host"], standard["login"], masked(extra)))
+    all_of_it = masked({**DEFAULTS, **extra})
+    step(f"what was filled in is saved: {saved}", saved == (standard["host"], standard["login"], all_of_it))
     secret = standard["password"]
-    answer = form.test(secret)
-    step(f"Test says: {answer}", says(answer, "Zoom answered: "))
+    step_of_test("", form.test(secret), "Zoom answered: ")
     form.shoot(images, "connection-test")
 
     form.edit()
@@ -76,8 +80,7 @@ def look_at_the_form(form: ConnectionPage, connection: dict[str, Any], images: P
     step("and not the secret", connection["password"] not in form.source())
     form.fill({}, {"timeout": "12"})
     form.save()
-    answer = form.test(secret)
-    step(f"edited without touching the secret, Test says: {answer}", says(answer, "Zoom answered: "))
+    step_of_test("edited without touching the secret, ", form.test(secret), "Zoom answered: ")
     step("and all the rest is kept", form.saved()[2] == masked({**extra, "timeout": "12"}))
 
     for changes, words in (
@@ -92,13 +95,13 @@ def look_at_the_form(form: ConnectionPage, connection: dict[str, Any], images: P
         form.fill(*changes)
         form.save()
         secret = changes[0].get("password", secret)
-        answer = form.test(secret)
-        step(f"with {', '.join({**changes[0], **changes[1]})} changed, Test says: {answer}", says(answer, words))
+        step_of_test(f"with {', '.join({**changes[0], **changes[1]})} changed, ", form.test(secret), words)
 
 
-def says(answer: str | None, words: str) -> bool:
-    """Tell whether an answer has these words, if the page has a Test button to give one."""
-    return answer is None or words in answer
+def step_of_test(before: str, answer: str | None, words: str) -> None:
+    """Print what Test says, and end if it is something else, unless the page has no such button."""
+    said = "there is no Test button to press" if answer is None else f"Test says: {answer}"
+    step(f"{before}{said}", answer is None or words in answer)
 
 
 def masked(extra: dict[str, Any]) -> dict[str, Any]:

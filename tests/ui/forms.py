@@ -25,6 +25,11 @@ LABELS = (
 [_DECLARED] = get_provider_info()["connection-types"]
 PLACEHOLDERS: dict[str, str] = _DECLARED["ui-field-behaviour"]["placeholders"]
 HELP = tuple(field["description"] for field in _DECLARED["conn-fields"].values())
+DEFAULTS = {
+    name: str(field["schema"]["default"])
+    for name, field in _DECLARED["conn-fields"].items()
+    if "default" in field["schema"]
+}
 EXTRA_PREFIX = "extra__zcc__"
 #: Up to 3.3.2, Airflow 3.3 takes a port that is not set for another one than the one it stored: apache/airflow#73298.
 PORT_REFUSED = "The host or port to test differs"

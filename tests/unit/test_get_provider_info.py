@@ -15,6 +15,7 @@ import pytest
 
 from airflow_provider_zcc.get_provider_info import get_provider_info
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
+from airflow_provider_zcc.zoom.settings import DEFAULT_REQUESTS_PER_SECOND, DEFAULT_TIMEOUT
 from tests.airflow_version import AIRFLOW
 
 FIELD_BEHAVIOUR = {
@@ -32,6 +33,13 @@ OWN_FIELDS = {
     "requests_per_second": ("Requests per second", "number"),
     "timeout": ("Timeout", "number"),
 }
+#: What a new connection says of itself.
+DEFAULTS = {
+    "account_id": None,
+    "token_url": None,
+    "requests_per_second": DEFAULT_REQUESTS_PER_SECOND,
+    "timeout": DEFAULT_TIMEOUT,
+}
 THIRD_PARTY = "{m.partition('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names)"
 
 
@@ -42,6 +50,10 @@ def airflow_schema(name: str) -> dict[str, Any]:
 def connection_type() -> dict[str, Any]:
     [declared] = get_provider_info()["connection-types"]
     return declared
+
+
+def number(shown: Any) -> float | None:
+    return None if shown is None else float(shown)
 
 
 def printed_by(code: str) -> str:
@@ -119,6 +131,7 @@ def test_the_form_of_airflow_3_shows_the_fields():
     assert {name: (field["schema"]["title"], field["schema"]["type"]) for name, field in form.extra_fields.items()} == {
         name: (label, [kind if AIRFLOW >= (3, 2) else "string", "null"]) for name, (label, kind) in OWN_FIELDS.items()
     }
+    assert {name: number(field["value"]) for name, field in form.extra_fields.items()} == DEFAULTS
 
 
 def test_the_hook_gives_older_versions_the_same_standard_fields():
@@ -133,18 +146,19 @@ def test_the_hook_gives_older_versions_the_same_own_fields(monkeypatch: pytest.M
         vars(made).update(content)
         monkeypatch.setitem(sys.modules, name, made)
 
-    def form_field(label: str, **_: object) -> SimpleNamespace:
-        return SimpleNamespace(label=label)
+    def form_field(label: str, default: str | None, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(label=label, default=default)
 
     # Airflow 3 installs neither package.
     module("flask_appbuilder")
     module("flask_appbuilder.fieldwidgets", BS3TextFieldWidget=object)
-    module("wtforms", **dict.fromkeys(("StringField", "IntegerField", "FloatField"), form_field))
+    module("wtforms", StringField=form_field)
     module("wtforms.validators", Optional=object)
     widgets = ZoomContactCenterHook.get_connection_form_widgets()
     assert {name: field.label for name, field in widgets.items()} == {
         name: label for name, (label, _) in OWN_FIELDS.items()
     }
+    assert {name: number(field.default) for name, field in widgets.items()} == DEFAULTS
 
 
 def test_reading_the_provider_info_imports_nothing_but_itself():
