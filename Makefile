@@ -1,7 +1,8 @@
 # make demo    the main job, end to end, against a simulated Zoom and a local S3 server (or real ones: see README.md)
 # make test    all tests
 # make matrix  the tests that concern Airflow, with the built wheel, on every Airflow and Python (JOBS=2: two at a time);
-#              make matrix-cell AIRFLOW=3.1 PYTHON=python3.13: on one of them; RECORD=1 writes the table of intervals
+#              make matrix-cell AIRFLOW=3.1 PYTHON=python3.13: on one of them; RECORD=1 writes the table of intervals,
+#              RESULTS=docs/versions.md the table of versions
 # make ui      Airflow's web page, with a simulated Zoom, an S3 server, connections and example Dags ready
 # make ui-test a browser goes through that page (needs chromium); IMAGES=docs/images takes the screenshots anew
 # make celery-demo   a month, on Airflow's CeleryExecutor, while one of two workers is killed
@@ -18,6 +19,8 @@ PYTHON ?= python3
 AIRFLOW ?= 3.3
 VENV := .venv
 BIN := $(VENV)/bin
+# Airflow 3.0 shows a connection's own fields only with this.
+FORM := $(if $(filter 3.0,$(AIRFLOW)),apache-airflow-providers-fab)
 BENCHMARKS := .venv-benchmarks
 CELERY := .venv-celery
 BROWSER := .venv-browser
@@ -51,7 +54,8 @@ $(BROWSER)/.installed: $(STAMP) constraints/browser.txt
 	@touch $@
 
 matrix: $(MATRIX)/uv
-	@exec $(MATRIX)/python -m tests.matrix $(if $(JOBS),--jobs $(JOBS)) $(if $(RECORD),--record)
+	@exec $(MATRIX)/python -m tests.matrix $(if $(JOBS),--jobs $(JOBS)) $(if $(RECORD),--record) \
+		$(if $(RESULTS),--results $(RESULTS))
 
 matrix-cell: $(MATRIX)/uv
 	@exec $(MATRIX)/python -m tests.matrix --airflow $(AIRFLOW) \
@@ -83,7 +87,7 @@ $(STAMP): constraints/airflow-$(AIRFLOW).txt constraints/tools.txt pyproject.tom
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/tools.txt uv
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
-		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt --editable '.[dev]'
+		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt --editable '.[dev]' $(FORM)
 	@touch $@
 
 docs: $(STAMP)-docs

@@ -17,6 +17,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,17 @@ from xml.etree import ElementTree as ET
 REPOSITORY = Path(__file__).parent.parent
 FOLDER = REPOSITORY / ".matrix"
 TESTS = ("tests/unit", "--ignore=tests/unit/zoom", "tests/integration", "tests/intervals")
+HEAD = """\
+# Versions
+
+Airflow 2.11 or newer, Python 3.11 or newer. The tests that concern Airflow run Dags on each of these, with the built
+wheel; on the newest Airflow all tests run.
+
+`make matrix RESULTS=docs/versions.md` made this on {today:%-d %B %Y}; do not edit. *cell* names the file in
+`constraints/` that fixes the versions: *lowest* has the lowest that this package declares, and *newest* has none, so it
+is what was newest that day. A test is skipped where what it tests is not in that version.
+
+{table}"""
 COPIED = ("tests", "example_dags", "docs", "README.md", "CONTRIBUTING.md", "SECURITY.md", "pyproject.toml")
 #: Prints what the tests import, and which versions are there.
 PROBE = """
@@ -176,6 +188,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
     parser.add_argument("--airflow", choices=sorted({cell.airflow for cell in CELLS}), help="default: every cell")
     parser.add_argument("--python", help="as in 3.12 or python3.12; default: the cell's own")
+    parser.add_argument("--results", type=Path, help="a page to write the table to, as docs/versions.md")
     parser.add_argument("--record", action="store_true", help="write tests/intervals/seen, of which the table is made")
     parser.add_argument("--jobs", type=int, default=1, help="how many cells are run at a time")
     arguments = parser.parse_args()
@@ -188,6 +201,9 @@ def main() -> int:
     with ThreadPoolExecutor(arguments.jobs) as executor:
         rows = list(executor.map(partial(run, wheel=wheel, record=arguments.record), cells))
     (FOLDER / "results.md").write_text(table(rows))
+    if arguments.results:
+        lasting = [{name: value for name, value in row.items() if name != "minutes"} for row in rows]
+        arguments.results.write_text(HEAD.format(today=datetime.now(UTC), table=table(lasting)))
     print(table(rows))
     return int(any(row["result"] != "passed" for row in rows))
 
