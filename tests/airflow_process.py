@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import psutil
 
@@ -24,9 +25,13 @@ class AirflowProcess:
 
     :param dags_folder: where its Dags lie.
     :param environment: further environment variables, such as ``AIRFLOW_CONN_ZCC_DEFAULT``.
+    :param commands: of Airflow, with which it begins.
     """
 
-    def __init__(self, dags_folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, dags_folder: Path, environment: Mapping[str, str], *, commands: Sequence[str] = ("db migrate",)
+    ) -> None:
+        self._commands = commands
         self._home = tempfile.TemporaryDirectory(prefix="airflow-")
         self._services: dict[str, subprocess.Popen[bytes]] = {}
         self.home = Path(self._home.name)
@@ -47,9 +52,9 @@ class AirflowProcess:
             **environment,
         }
 
-    def __enter__(self) -> AirflowProcess:
+    def __enter__(self) -> Self:
         try:
-            self.call("airflow", "db", "migrate")
+            self.call("tests.airflow_commands", *self._commands)
         except BaseException:
             self._home.cleanup()
             raise
@@ -80,6 +85,10 @@ class AirflowProcess:
             )
         return self._services[name]
 
+    def kill(self, name: str) -> None:
+        """Kill a service with all its processes at once, as if its machine were switched off."""
+        end(self._services.pop(name))
+
     def require_services(self) -> None:
         """Make sure that all services run.
 
@@ -89,6 +98,10 @@ class AirflowProcess:
             if service.poll() is not None:
                 raise RuntimeError(f"{name} ended with {service.returncode}:\n{_last(self.said(name))}")
 
+    def last_words(self) -> str:
+        """Return the end of what each service printed."""
+        return "\n".join(f"{name}:\n{_last(self.said(name))}" for name in self._services)
+
     def said(self, name: str) -> str:
         """Return what a service printed."""
         return self._log_of(name).read_text(errors="replace")
@@ -96,8 +109,13 @@ class AirflowProcess:
     def _log_of(self, name: str) -> Path:
         return self.home / f"{name}.log"
 
+    def rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        """Ask Airflow's database."""
+        with closing(sqlite3.connect(self.home / "airflow.db", timeout=60)) as database:
+            return database.execute(query, values).fetchall()
+
     def run_dags(self, *runs: str) -> dict[str, dict[str, Any]]:
-        """Run Dags, each given as ``DAG_ID@LOGICAL_DATE[@CONF]`` or ``DAG_ID@assets``; what they log is in :attr:`log`.
+        """Run Dags, each given as ``DAG_ID@LOGICAL_DATE[@CONF]``; what they log is in :attr:`log`.
 
         :return: for each run its ``state``, its ``tasks`` with ``state`` and ``tries``, and its ``xcoms``.
         """

@@ -3,8 +3,7 @@ Run Dags in Airflow and report what came of them, as a process of its own.
 
 ``python -m tests.run_dag --report FILE DAG_ID@LOGICAL_DATE[@CONF] ...`` takes the Dags of
 ``AIRFLOW__CORE__DAGS_FOLDER`` through Airflow's own ``dag.test()``, which is what ``airflow dags test`` calls.
-``DAG_ID@assets`` is the run that the scheduler makes because the assets of the Dag's schedule were updated by the runs
-before it. The report is JSON: for each run its state; state, number of tries and XComs of each task.
+The report is JSON: for each run its state; state, number of tries and XComs of each task.
 """
 
 from __future__ import annotations
@@ -14,17 +13,11 @@ import json
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pendulum
-from airflow.jobs.job import Job
-from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
-from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
-from airflow.utils.sqlalchemy import prohibit_commit
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from tests.airflow_version import AIRFLOW
 
@@ -49,16 +42,12 @@ def run(dag_id: str, logical_date: str, conf: str = "null") -> dict[str, Any]:
     """Run a Dag once.
 
     :param dag_id: the Dag.
-    :param logical_date: of the run, ISO 8601; empty for a run without one; ``assets`` for one that assets trigger.
+    :param logical_date: of the run, ISO 8601; empty for a run without one.
     :param conf: the params it is triggered with, in JSON.
     """
     dag = get_bagged_dag(None, dag_id)
-    if logical_date == "assets":
-        with mock.patch("airflow.models.dagrun.get_or_create_dagrun", run_of_the_scheduler):
-            dag_run = dag.test(logical_date=None)
-    else:
-        date = pendulum.parse(logical_date) if logical_date else None
-        dag_run = dag.test(**{LOGICAL_DATE: date}, run_conf=json.loads(conf))
+    date = pendulum.parse(logical_date) if logical_date else None
+    dag_run = dag.test(**{LOGICAL_DATE: date}, run_conf=json.loads(conf))
     with create_session() as session:
         same_run = {"dag_id": dag_id, "run_id": dag_run.run_id}
         tasks = session.scalars(select(TaskInstance).filter_by(**same_run)).all()
@@ -70,21 +59,10 @@ def run(dag_id: str, logical_date: str, conf: str = "null") -> dict[str, Any]:
         }
 
 
-def run_of_the_scheduler(*, dag: Any, session: Session, **_: Any) -> DagRun:
-    """Let the scheduler make the runs that are due, and take the Dag's, for ``dag.test()`` knows no asset."""
-    with prohibit_commit(session) as guard:
-        SchedulerJobRunner(Job())._create_dagruns_for_dags(guard, session)
-    dag_run = session.scalars(select(DagRun).filter_by(dag_id=dag.dag_id, state="queued")).one()
-    dag_run.dag = dag
-    dag_run.set_state("running")
-    session.commit()
-    return dag_run
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.run_dag", description="Run Dags in Airflow.")
     parser.add_argument("--report", type=Path, required=True, help="where to write what came of them")
-    parser.add_argument("runs", nargs="+", metavar="DAG_ID@LOGICAL_DATE[@CONF]|DAG_ID@assets")
+    parser.add_argument("runs", nargs="+", metavar="DAG_ID@LOGICAL_DATE[@CONF]")
     arguments = parser.parse_args()
     report = {}
     for wanted in arguments.runs:

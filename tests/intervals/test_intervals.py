@@ -9,94 +9,45 @@ by :mod:`tests.run_dag`. What comes of them is compared with ``seen/``, of which
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
-from tests.airflow_process import AirflowProcess
+from tests.airflow_services import PATIENCE, RunningAirflow
 from tests.airflow_version import AIRFLOW
 from tests.conftest import ENGAGEMENTS
 from tests.intervals.table import SEEN, TABLE, WAYS, render
-from tests.ports import free_port
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import ZoomSimulator
 from tests.zoom_simulator.server import SimulatorServer
 
 DAGS = Path(__file__).parent / "dags"
 DATE = "2026-11-03T12:00:00+00:00"
-#: Seconds that Airflow may take for all runs.
-PATIENCE = 480
 RECORD = os.environ.get("ZCC_RECORD_INTERVALS")
 RAN = [dag_id for dag_id, way in WAYS.items() if way.since <= AIRFLOW]
 READINGS = ("alone", "interval_length")
 
 
-def components_and_settings() -> tuple[list[list[str]], dict[str, str]]:
-    """Say what Airflow runs as, and how it is configured for it."""
-    settings = {
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "2",
-        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
-    }
-    if AIRFLOW < (3, 0):
-        # One worker and the scheduler get along with SQLite.
-        one = {"AIRFLOW__CORE__PARALLELISM": "1", "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1"}
-        return [["scheduler"]], settings | one
-    port = free_port()
-    settings |= {
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        "AIRFLOW__API_AUTH__JWT_SECRET": "of-these-tests-and-nothing-else-0123456789",
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-    }
-    server = ["api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [server, ["dag-processor"], ["scheduler"]], settings
-
-
-def wait_for(server: str) -> None:
-    """Wait until Airflow's server answers: the scheduler's first tasks would not wait for it."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        with contextlib.suppress(requests.ConnectionError):
-            requests.get(f"{server}/api/v2/version", timeout=60)
-            return
-        time.sleep(0.2)
-
-
-def commands() -> list[str]:
+def commands() -> tuple[str, ...]:
     """Return what asks for runs on the command line."""
     date, backfill = "--logical-date", "backfill create --from-date 2026-11-02 --to-date 2026-11-02 --dag-id"
     if AIRFLOW < (3, 0):
         date, backfill = "--exec-date", "dags backfill --start-date 2026-11-02 --end-date 2026-11-02"
     dated = those("command_line") + (those("manual") if AIRFLOW < (3, 0) else [])
-    return [
+    return (
         *(f"dags trigger {way} {date} {DATE}" for way in dated),
         *(f"dags trigger {way}" for way in those("undated")),
         *(f"{backfill} {way}" for way in those("backfill")),
-    ]
+    )
 
 
 def those(group: str) -> list[str]:
     return [way for way in RAN if WAYS[way].group == group]
-
-
-def trigger(server: str, way: str) -> None:
-    """Do what the button Trigger does, with a logical date."""
-    token = requests.get(f"{server}/auth/token", timeout=60).json()["access_token"]
-    headers = {"Authorization": f"Bearer {token}"}
-    answer = requests.post(
-        f"{server}/api/v2/dags/{way}/dagRuns", json={"logical_date": DATE}, headers=headers, timeout=60
-    )
-    assert answer.ok, answer.text
 
 
 @pytest.fixture(scope="module")
@@ -119,34 +70,24 @@ def ran(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Let Airflow run every way, and return what the tasks wrote down, and all logs."""
     folder = tmp_path_factory.mktemp("told")
-    components, settings = components_and_settings()
     with S3Server() as s3:
         s3.client.create_bucket(Bucket="lake")
         environment = {
-            **settings,
             "AIRFLOW_CONN_ZCC_DEFAULT": json.dumps(zoom.connection),
             "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(s3.connection),
             "ZCC_TOLD": str(folder),
         }
-        with AirflowProcess(DAGS, environment) as airflow:
-            airflow.call("tests.intervals.commands", "dags reserialize", *commands())
+        with RunningAirflow(DAGS, environment, commands=commands()) as airflow:
             undated = [f"{way}@" for way in those("dag_test_undated")]
             airflow.run_dags(*(f"{way}@{DATE}" for way in those("dag_test")), *undated)
-            for component in components:
-                airflow.start(component[0], *component)
-                if "--port" in component:
-                    server = f"http://127.0.0.1:{component[component.index('--port') + 1]}"
-                    wait_for(server)
-                    for way in those("manual"):
-                        trigger(server, way)
-            deadline = time.monotonic() + PATIENCE
-            while missing := [way for way in RAN if not (folder / f"{way}.json").exists()]:
-                if time.monotonic() > deadline:
-                    ends = "\n".join("\n".join(airflow.said(name).splitlines()[-30:]) for name, *_ in components)
-                    raise AssertionError(f"Never ran: {missing}\n{ends}")
-                time.sleep(0.5)
-            texts = {str(log.relative_to(airflow.home)): log.read_text() for log in airflow.home.rglob("*.log")}
-    return {way: json.loads((folder / f"{way}.json").read_text()) for way in RAN}, texts
+            airflow.start_components()
+            if AIRFLOW >= (3, 0):
+                for way in those("manual"):
+                    airflow.trigger(way, DATE)
+            for way in RAN:
+                airflow.wait_until(f"a run of {way}", (folder / f"{way}.json").exists)
+            logs = airflow.logs()
+    return {way: json.loads((folder / f"{way}.json").read_text()) for way in RAN}, logs
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,12 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 
+#: Airflow may take a task for lost that goes on before its scheduler has heard that it is deferred.
+TIMEOUT = timedelta(seconds=20)
 SENSORS: dict[str, dict[str, Any]] = {
-    "stable": {"stable_checks": 4},
-    "timed_out": {"min_engagements": 10**9, "timeout": 3},
-    "timed_out_softly": {"min_engagements": 10**9, "timeout": 3, "soft_fail": True},
+    "stable": {"zcc_conn_id": "zcc_filling", "stable_checks": 4},
+    "timed_out": {"min_engagements": 10**9, "timeout": TIMEOUT},
+    "timed_out_softly": {"min_engagements": 10**9, "timeout": TIMEOUT, "soft_fail": True},
     "refused": {"min_engagements": 10**9, "zcc_conn_id": "zcc_closing"},
     "refused_softly": {"min_engagements": 10**9, "zcc_conn_id": "zcc_closing", "soft_fail": True},
     "longest": {"zcc_conn_id": "zcc_filling", "timeout": timedelta(minutes=5)},

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from airflow.models.trigger import Trigger
 from airflow.providers.common.compat.sdk import AirflowException
+from asgiref.sync import async_to_sync
 
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.triggers.engagements import CHECKS_IN_FLIGHT, EngagementsTrigger
@@ -338,6 +339,29 @@ class TestRestart:
         event = outcome(trigger(consumer_number=number))
         assert "Consumer does not exist: ***" in event["message"]
         assert "5550004444" not in caplog.text
+
+
+class TestLookingUpTheConnection:
+    def test_one_that_is_cancelled_meanwhile_does_not_break_it_off(self, zoom: SimulatorServer, mocker: Any):
+        begun, ended = threading.Event(), threading.Event()
+
+        async def ask_process(_: str) -> None:
+            begun.set()
+            await asyncio.sleep(0.1)
+            ended.set()
+
+        # In Airflow 3.0 and 3.1 the thread asks the triggerer's other process, through the trigger's own loop.
+        mocker.patch.object(ZoomContactCenterHook, "get_connection", side_effect=async_to_sync(ask_process))
+
+        async def run() -> None:
+            task = asyncio.create_task(event_of(trigger()))
+            await until(begun.is_set)
+            await stop(task)
+            assert task.cancelled()
+            await until(ended.is_set)
+
+        asyncio.run(run())
+        assert asked_nothing(zoom)
 
 
 class TestManyInOneTriggerer:

@@ -1,4 +1,4 @@
-"""Run several commands of Airflow in one process: ``python -m tests.intervals.commands COMMAND ...``."""
+"""Run several commands of Airflow in one process: ``python -m tests.airflow_commands COMMAND ...``."""
 
 from __future__ import annotations
 

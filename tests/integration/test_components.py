@@ -1,0 +1,214 @@
+"""
+What Airflow's own components do: runs that an asset triggers, and sensors that are deferred, while a triggerer dies.
+
+All of it in one Airflow, which runs ``zcc_daily``, ``zcc_counts`` and ``deferrable``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_zcc.sensors.engagements import EngagementsSensor
+from tests.airflow_process import EXAMPLE_DAGS
+from tests.airflow_services import ASSET_TRIGGERED, RunningAirflow
+from tests.integration.conftest import BUCKET, TEST_DAGS, lineage_of
+from tests.s3_server import S3Server
+from tests.zoom_simulator.app import ZoomSimulator
+from tests.zoom_simulator.data import Engagements
+from tests.zoom_simulator.server import SimulatorServer
+
+DAGS = (EXAMPLE_DAGS / "zcc_daily.py", EXAMPLE_DAGS / "zcc_counts.py", TEST_DAGS / "deferrable.py")
+#: Those of the sensors that wait until something happens on Zoom's side.
+LONG_WAITING = ("stable", "refused", "refused_softly", "longest")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What came of three runs: see the fixture."""
+
+    daily: dict[str, Any]
+    triggered: dict[str, Any]
+    untriggered: dict[str, Any]
+    log: str
+
+
+@pytest.fixture(scope="module")
+def engagements() -> Engagements:
+    """3,000 engagements over the three days before today, of which the scheduler's first runs are for the last."""
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return Engagements.of_a_contact_centre(3_000, 3, end=midnight)
+
+
+@pytest.fixture(scope="module")
+def closing(engagements: Engagements) -> Iterator[SimulatorServer]:
+    """A Zoom that is to refuse."""
+    with SimulatorServer(ZoomSimulator(engagements)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def filling() -> Iterator[SimulatorServer]:
+    """A Zoom in which engagements are to arrive."""
+    with SimulatorServer(ZoomSimulator(Engagements([]))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def airflow(
+    environment: dict[str, str],
+    openlineage: dict[str, str],
+    closing: SimulatorServer,
+    filling: SimulatorServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RunningAirflow]:
+    """An Airflow whose scheduler runs the three Dags, and ``zcc_counts`` once more without an event.
+
+    Of the connections, those of the sensors that wait until something happens are in its database.
+    """
+    folder = tmp_path_factory.mktemp("dags")
+    for file in DAGS:
+        shutil.copy(file, folder)
+    connections = tmp_path_factory.mktemp("connections") / "connections.json"
+    connections.write_text(json.dumps({"zcc_closing": closing.connection, "zcc_filling": filling.connection}))
+    more = {
+        # It would start two processes for each sensor.
+        "AIRFLOW__OPENLINEAGE__DISABLED_FOR_OPERATORS": f"{EngagementsSensor.__module__}.{EngagementsSensor.__name__}",
+        # So long a triggerer may be silent before another one takes its triggers.
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "3",
+        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+    }
+    in_database = (f"connections import {connections}",)
+    with RunningAirflow(folder, environment | openlineage | more, commands=in_database) as running:
+        running.start_components(triggerer=True)
+        running.trigger("zcc_counts")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def counted(airflow: RunningAirflow) -> Counted:
+    """The daily Dag, the one that its asset event triggers, and the latter without an event."""
+    return Counted(
+        daily=airflow.outcome("zcc_daily", "scheduled"),
+        triggered=airflow.outcome("zcc_counts", ASSET_TRIGGERED),
+        untriggered=airflow.outcome("zcc_counts"),
+        log="\n".join(airflow.logs().values()),
+    )
+
+
+@pytest.fixture(scope="module")
+def waited(
+    airflow: RunningAirflow, closing: SimulatorServer, filling: SimulatorServer, engagements: Engagements
+) -> dict[str, Any]:
+    """What came of the sensors, where the triggerer died after the first checks."""
+
+    def are_deferred() -> bool:
+        states = airflow.states("deferrable", "scheduled")
+        return all(states.get(task_id) == "deferred" for task_id in LONG_WAITING)
+
+    stats = filling.simulator.stats
+    airflow.wait_until("the sensors to be deferred", are_deferred)
+    # The task itself checks once.
+    airflow.wait_until("checks of the triggerer", lambda: stats.api_requests >= 3)
+    airflow.kill("triggerer")
+    before = stats.api_requests
+    closing.simulator.config.refusal = (403, {"code": 9001, "message": "No permission."})
+    airflow.start("second-triggerer", "triggerer")
+    airflow.wait_until("checks of the second triggerer", lambda: stats.api_requests >= before + 2)
+    filling.simulator.__init__(engagements)  # type: ignore[misc]
+    return airflow.outcome("deferrable", "scheduled")
+
+
+class TestCounts:
+    def test_what_the_daily_one_wrote_is_counted_when_its_asset_event_comes(
+        self, counted: Counted, zoom: SimulatorServer
+    ) -> None:
+        assert {counted.daily["state"], counted.triggered["state"]} == {"success"}
+        start = counted.daily["xcoms"]["engagements_to_s3.summary"]["start"]
+        counts = {
+            (row["channel"], row["queue"]): row["engagements"]
+            for row in counted.triggered["xcoms"]["count_by_channel_and_queue.return_value"]
+            if row["start"] == start
+        }
+        day = datetime.fromisoformat(start)
+        assert counts == Counter(
+            (channel["channel"], queue["queue_name"])
+            for record in map(json.loads, zoom.simulator.truth(day, day + timedelta(days=1)))
+            for channel in record["channels"]
+            for queue in record["queues"] or [{"queue_name": "(none)"}]
+        )
+        assert counts
+        for pair, engagements in counts.items():
+            assert f"{start}  {pair[0]:12} {pair[1]:32} {engagements:8}" in counted.log
+
+    def test_without_an_event_it_fails_at_once_and_says_what_to_do(self, counted: Counted) -> None:
+        assert counted.untriggered["tasks"] == {"count_by_channel_and_queue": {"state": "failed", "tries": 1}}
+        assert "No event names an object to count. Let zcc_daily run" in counted.log
+
+
+class TestLineage:
+    def test_a_run_has_one_input_with_the_interval_and_one_output_with_statistics(
+        self, counted: Counted, airflow: RunningAirflow, lineage: Path, zoom: SimulatorServer
+    ) -> None:
+        told = completed(airflow, lineage, "zcc_daily.engagements_to_s3")
+        summary = counted.daily["xcoms"]["engagements_to_s3.summary"]
+        [read], [written] = told["inputs"], told["outputs"]
+        assert (read["namespace"], read["name"]) == (zoom.url, "v2/contact_center/engagements")
+        assert (written["namespace"], written["name"]) == (f"s3://{BUCKET}", summary["uri"].removeprefix("s3://lake/"))
+        statistics = written["outputFacets"]["outputStatistics"]
+        assert (statistics["rowCount"], statistics["size"]) == (summary["records"], summary["bytes"])
+        bounds = read["inputFacets"]["subset"]["inputCondition"]
+        assert bounds["left"]["right"]["value"] == summary["start"]
+        assert bounds["right"]["right"]["value"] == summary["end"]
+
+    @pytest.mark.usefixtures("counted")
+    def test_what_the_daily_one_wrote_is_what_the_counts_read(self, airflow: RunningAirflow, lineage: Path) -> None:
+        daily = completed(airflow, lineage, "zcc_daily.engagements_to_s3")
+        counts = completed(airflow, lineage, "zcc_counts.count_by_channel_and_queue")
+        assert names(daily["outputs"]) == names(counts["inputs"])
+
+
+def completed(airflow: RunningAirflow, lineage: Path, job: str) -> dict[str, Any]:
+    """Return the one event of a task that is complete, which is told after its state."""
+    airflow.wait_until(f"the lineage of {job}", lambda: lineage_of(lineage, job, "COMPLETE"))
+    [told] = lineage_of(lineage, job, "COMPLETE")
+    return told
+
+
+def names(datasets: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(dataset["namespace"], dataset["name"]) for dataset in datasets]
+
+
+class TestTriggerer:
+    @pytest.mark.parametrize(
+        ("task_id", "state"),
+        [
+            pytest.param("stable", "success", id="the count is the same in so many checks"),
+            pytest.param("timed_out", "failed", id="timeout"),
+            pytest.param("timed_out_softly", "skipped", id="timeout and soft_fail"),
+            pytest.param("refused", "failed", id="a permanent error while it waits"),
+            pytest.param("refused_softly", "skipped", id="a permanent error and soft_fail"),
+            pytest.param("longest", "success", id="the triggerer was killed meanwhile"),
+        ],
+    )
+    def test_waiting_ends_as_it_should_and_is_not_tried_again(
+        self, waited: dict[str, Any], task_id: str, state: str
+    ) -> None:
+        assert waited["tasks"][task_id] == {"state": state, "tries": 1}
+
+
+@pytest.mark.usefixtures("counted", "waited")
+def test_no_secret_reaches_a_log(airflow: RunningAirflow, zoom: SimulatorServer, s3: S3Server) -> None:
+    logs = airflow.logs()
+    assert any("No permission" in text for text in logs.values())
+    assert any("Wrote" in text for text in logs.values())
+    secrets = (zoom.simulator.config.client_secret, "simulated.", str(s3.connection["password"]))
+    assert [log for log, text in logs.items() for secret in secrets if secret in text] == []
