@@ -21,7 +21,7 @@ import pytest
 from tests.airflow_services import PATIENCE, RunningAirflow
 from tests.airflow_version import AIRFLOW
 from tests.conftest import ENGAGEMENTS
-from tests.intervals.table import SEEN, TABLE, WAYS, render
+from tests.intervals.table import README, SEEN, TABLE, WAYS, render, with_table
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import ZoomSimulator
 from tests.zoom_simulator.server import SimulatorServer
@@ -167,5 +167,7 @@ def test_no_secret_reaches_a_log_of_airflow(
 
 
 @pytest.mark.skipif(bool(RECORD), reason="it is being recorded")
-def test_the_table_shows_what_was_seen() -> None:
+def test_the_tables_show_what_was_seen() -> None:
     assert TABLE.read_text() == render()
+    readme = README.read_text()
+    assert readme == with_table(readme)

@@ -95,4 +95,7 @@ for name in ("cron_string", "cron_data_interval", "cron_trigger_with_interval"):
     dags += [way(f"{kind}_{name}", SCHEDULES[name], asked=True, **NONE) for kind in ("manual", "backfill", "dag_test")]
 for kind, bounds in (("command_line", NONE), ("undated", ALWAYS), ("dag_test_undated", ALWAYS)):
     dags.append(way(f"{kind}_cron_data_interval", SCHEDULES["cron_data_interval"], asked=True, **bounds))
+for kind, name in (("manual", "delta"), ("backfill", "delta"), ("manual", "cron_partition")):
+    if name in SCHEDULES:
+        dags.append(way(f"{kind}_{name}", SCHEDULES[name], asked=True, **NONE))
 globals().update({dag.dag_id: dag for dag in dags})
