@@ -6,6 +6,7 @@
 # make ui      Airflow's web page, with a simulated Zoom, an S3 server, connections and example Dags ready
 # make ui-test a browser goes through that page (needs chromium); IMAGES=docs/images takes the screenshots anew
 # make celery-demo   a month, on Airflow's CeleryExecutor, while one of two workers is killed
+# make triggers      a hundred deferred sensors in one triggerer of Airflow, and whether one starves another: some minutes
 # make lint    style, types, import rules
 # make format  let ruff format the code
 # make docs    the documentation, as a site in build/docs
@@ -33,7 +34,7 @@ export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo ui ui-test celery-demo test matrix matrix-cell lint format docs build hooks mutants bench parse-time profile clean
+.PHONY: demo ui ui-test celery-demo triggers test matrix matrix-cell lint format docs build hooks mutants bench parse-time profile clean
 
 demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
@@ -121,6 +122,9 @@ $(CELERY)/.installed: $(STAMP) constraints/airflow-3.3.txt constraints/celery.tx
 		--constraint constraints/airflow-3.3.txt --constraint constraints/tools.txt --constraint constraints/celery.txt \
 		--editable '.[dev]' apache-airflow-providers-celery asyncpg psycopg2-binary
 	@touch $@
+
+triggers: $(STAMP)
+	@exec $(BIN)/python -m tests.hundred_triggers
 
 bench: $(STAMP) $(BENCHMARKS)/.installed
 	@exec $(BIN)/python -m benchmarks $(BENCH_ARGS)
