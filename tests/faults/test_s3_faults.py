@@ -217,7 +217,7 @@ def test_a_bucket_that_is_deleted_during_the_upload_is_one_error(s3: S3Proxy, st
 def test_zoom_is_not_read_to_the_end_for_an_upload_that_s3_refused(
     s3: S3Proxy, start_zoom: StartZoom, run_into: RunInto, *, fault: Make, concurrency: int
 ):
-    engagements = engagements_of_a_day(6_000)
+    engagements = engagements_of_a_day(20_000)
     server = start_zoom(engagements, latency=0.01 * concurrency)
     s3.faults = [fault()]
     run_into(engagements, refusal(""), max_concurrency=concurrency, **IN_PARTS)

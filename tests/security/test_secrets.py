@@ -370,7 +370,7 @@ class World:
 @pytest.fixture
 def world(marked_zoom: SimulatorServer, bucket: Bucket, told: Told, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws_connection(bucket.client.meta.endpoint_url)))
-    sleeping = SimpleNamespace(sleep=end_rather_than_sleep)
+    sleeping = SimpleNamespace(**{**vars(asyncio), "sleep": end_rather_than_sleep})
     monkeypatch.setattr("airflow_provider_zcc.triggers.engagements.asyncio", sleeping)
     return World(marked_zoom, bucket, told)
 
