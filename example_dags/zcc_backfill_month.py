@@ -33,8 +33,8 @@ with DAG(
     default_args={"retries": 3},
     params={
         "month": Param(type="string", pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="YYYY-MM, in UTC"),
-        "first_day": Param(1, type="integer", minimum=1, maximum=31),
-        "last_day": Param(31, type="integer", minimum=1, maximum=31),
+        "first_day": Param(1, type="integer", minimum=1, maximum=31, description="First to read"),
+        "last_day": Param(31, type="integer", minimum=1, maximum=31, description="Last to read, if the month has it"),
     },
     tags=["zoom"],
     doc_md=__doc__,
