@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from tests.airflow_process import AirflowProcess
+from tests.airflow_process import KNOWING_ASSETS, AirflowProcess
 from tests.airflow_version import AIRFLOW
 from tests.ports import free_port
 
@@ -41,7 +41,7 @@ class RunningAirflow(AirflowProcess):
         # Loopback needs no proxy.
         self._session.trust_env = False
         settings = self._settings(parallelism) | environment
-        super().__init__(dags_folder, settings, commands=("db migrate", "dags reserialize", *commands))
+        super().__init__(dags_folder, settings, commands=(*KNOWING_ASSETS, *commands))
 
     def _settings(self, parallelism: int) -> dict[str, str]:
         settings = {

@@ -22,7 +22,7 @@ from typing import Any
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
-from tests.airflow_process import EXAMPLE_DAGS, AirflowProcess
+from tests.airflow_process import EXAMPLE_DAGS, KNOWING_ASSETS, AirflowProcess
 from tests.simulated import BUCKET, simulated_services
 from tests.zoom_simulator.app import ZoomSimulator
 
@@ -45,7 +45,7 @@ def main() -> int:
         simulator = None if given else start_simulated(stack)
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         print("Airflow: making an empty database, then running the Dag zcc_daily for one day", flush=True)
-        airflow = stack.enter_context(AirflowProcess(EXAMPLE_DAGS, {}))
+        airflow = stack.enter_context(AirflowProcess(EXAMPLE_DAGS, {}, commands=KNOWING_ASSETS))
         [run] = airflow.run_dags(f"zcc_daily@{today.isoformat()}").values()
         for line in airflow.log.splitlines():
             if "EngagementsToS3Operator]" in line:

@@ -14,7 +14,7 @@ from tests.documentation.texts import ROOT
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 PACKAGE = ROOT / "airflow_provider_zcc"
 #: What Zoom or Airflow says, rather than this package.
-_SAID_BY_OTHERS = re.compile(r"HTTP \d+(, code \d+)?|code \d+|invalid_client|UndefinedError.*")
+_SAID_BY_OTHERS = re.compile(r"HTTP \d+(, code \d+)?|code \d+|invalid_client|UndefinedError.*|AirflowInactive\w+")
 #: Sentences that are no messages: what to do, at the end of one, and the good answer of the connection test.
 _NO_MESSAGES = re.compile(
     "Schedule the Dag with|Check |Correct the query|Add the scope|Give the owner|Assign a|Zoom answered: … engagements"

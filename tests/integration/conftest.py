@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.airflow_process import EXAMPLE_DAGS, AirflowProcess
+from tests.airflow_process import EXAMPLE_DAGS, KNOWING_ASSETS, AirflowProcess
 from tests.conftest import END
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import Config, ZoomSimulator
@@ -90,7 +90,7 @@ def airflow(environment: dict[str, str], openlineage: dict[str, str]) -> Iterato
 @pytest.fixture(scope="module")
 def airflow_with_examples(environment: dict[str, str]) -> Iterator[AirflowProcess]:
     """An Airflow with the example Dags."""
-    with AirflowProcess(EXAMPLE_DAGS, environment) as process:
+    with AirflowProcess(EXAMPLE_DAGS, environment, commands=KNOWING_ASSETS) as process:
         yield process
 
 
