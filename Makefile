@@ -60,7 +60,8 @@ matrix: $(MATRIX)/uv
 
 matrix-cell: $(MATRIX)/uv
 	@exec $(MATRIX)/python -m tests.matrix --airflow $(AIRFLOW) \
-		$(if $(filter command environment,$(firstword $(origin PYTHON))),--python $(notdir $(PYTHON))) $(if $(RECORD),--record)
+		$(if $(filter command environment,$(firstword $(origin PYTHON))),--python $(notdir $(PYTHON))) $(if $(RECORD),--record) \
+		$(if $(RESULTS),--results $(RESULTS))
 
 $(MATRIX)/uv: constraints/tools.txt
 	python3 -m venv --clear $(dir $(MATRIX))

@@ -32,9 +32,10 @@ HEAD = """\
 Airflow 2.11 or newer, Python 3.11 or newer. The tests that concern Airflow run Dags on each of these, with the built
 wheel; on the newest Airflow all tests run.
 
-`make matrix RESULTS=docs/versions.md` made this on {today:%-d %B %Y}; do not edit. *cell* names the file in
-`constraints/` that fixes the versions: *lowest* has the lowest that this package declares, and *newest* has none, so it
-is what was newest that day. A test is skipped where what it tests is not in that version.
+`make matrix RESULTS=docs/versions.md` made this of the last run of each, on {today:%-d %B %Y} at the latest; do not
+edit. *cell* names the file in `constraints/` that fixes the versions: *lowest* has the lowest that this package
+declares, and *newest* has none, so it is what was newest that day. A test is skipped where what it tests is not in that
+version.
 
 {table}"""
 COPIED = ("tests", "example_dags", "docs", "README.md", "CONTRIBUTING.md", "SECURITY.md", "pyproject.toml")
@@ -63,6 +64,11 @@ class Cell:
     def folder(self) -> Path:
         """Where its virtual environment and its copy of the tests lie."""
         return FOLDER / f"{self.airflow}-python-{self.python}"
+
+    @property
+    def row(self) -> Path:
+        """Where its row of the table lies when it has run."""
+        return self.folder / "row.json"
 
     @property
     def constraints(self) -> tuple[str, ...]:
@@ -184,6 +190,12 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
 
 
+def last_rows() -> list[dict[str, Any]]:
+    """Return what came of the last run of each cell, but for the minutes, which are those of one machine."""
+    rows = [json.loads(cell.row.read_text()) for cell in CELLS if cell.row.exists()]
+    return [{name: value for name, value in row.items() if name != "minutes"} for row in rows]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
     parser.add_argument("--airflow", choices=sorted({cell.airflow for cell in CELLS}), help="default: every cell")
@@ -201,9 +213,10 @@ def main() -> int:
     with ThreadPoolExecutor(arguments.jobs) as executor:
         rows = list(executor.map(partial(run, wheel=wheel, record=arguments.record), cells))
     (FOLDER / "results.md").write_text(table(rows))
+    for cell, row in zip(cells, rows, strict=True):
+        cell.row.write_text(json.dumps(row))
     if arguments.results:
-        lasting = [{name: value for name, value in row.items() if name != "minutes"} for row in rows]
-        arguments.results.write_text(HEAD.format(today=datetime.now(UTC), table=table(lasting)))
+        arguments.results.write_text(HEAD.format(today=datetime.now(UTC), table=table(last_rows())))
     print(table(rows))
     return int(any(row["result"] != "passed" for row in rows))
 

@@ -44,25 +44,32 @@ def names(datasets: list[Any]) -> list[tuple[str, str]]:
     return [(dataset.namespace, dataset.name) for dataset in datasets]
 
 
-def test_a_success_has_one_input_with_the_interval_and_one_output_with_statistics(
+def test_a_success_has_one_input_and_one_output_with_statistics(
     zoom: SimulatorServer, bucket: Bucket, task: EngagementsToS3Operator
 ):
     task.execute(context_of())
     found = told(task, TaskInstanceState.SUCCESS)
     assert names(found.inputs) == [(zoom.url, "v2/contact_center/engagements")]
     assert names(found.outputs) == [(f"s3://{bucket.name}", KEY)]
-    [read], [written] = found.inputs, found.outputs
+    [written] = found.outputs
+    records = len(zoom.simulator.truth(START, END, consumer_number=NUMBERS[1]))
+    assert records
+    assert written.outputFacets == {
+        "outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=records, size=len(bucket.body(KEY)))
+    }
+
+
+@pytest.mark.skipif(lineage.subset is None, reason="openlineage-python before 1.38 cannot say it")
+@pytest.mark.usefixtures("zoom", "bucket")
+def test_the_input_has_the_interval(task: EngagementsToS3Operator):
+    task.execute(context_of())
+    [read] = told(task, TaskInstanceState.SUCCESS).inputs
     condition = read.inputFacets["subset"].inputCondition
     assert condition.operator == "AND"
     assert [(bound.left.field, bound.comparison, bound.right.value) for bound in (condition.left, condition.right)] == [
         ("start_time", "GREATER_EQUAL_THAN", "2026-11-03T00:00:00+00:00"),
         ("start_time", "LESS_THAN", "2026-11-04T00:00:00+00:00"),
     ]
-    records = len(zoom.simulator.truth(START, END, consumer_number=NUMBERS[1]))
-    assert records
-    assert written.outputFacets == {
-        "outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=records, size=len(bucket.body(KEY)))
-    }
 
 
 def test_a_task_that_begins_tells_what_it_will_write_and_not_its_outlets(bucket: Bucket, task: EngagementsToS3Operator):
