@@ -73,9 +73,7 @@ def upload(
     finally:
         # The upload waits for its source even when it is interrupted, so the source has to end from outside.
         reader.stop()
-        while not (transfer.done() or reader.killed):
-            wait([transfer], _LOOK)
-        wait([transfer], _FAREWELL)
+        _await_end(transfer, reader)
 
 
 def unless_killed(call: Callable[[], Result], reader: EngagementReader) -> Result:
@@ -103,11 +101,16 @@ def _begin(call: Callable[[], Result]) -> Future[Result]:
 
 
 def _result(future: Future[Result], reader: EngagementReader) -> Result:
-    while not (future.done() or reader.killed):
-        wait([future], _LOOK)
-    if reader.killed and not wait([future], _FAREWELL).done:
+    if not _await_end(future, reader):
         raise AirflowException(
             "The task was stopped, and S3 did not answer in time. What has arrived may stay as an unfinished multipart "
             "upload: let a lifecycle rule of the bucket abort those."
         )
     return future.result()
+
+
+def _await_end(future: Future[Result], reader: EngagementReader) -> bool:
+    """Wait until it has ended, and no longer than two seconds once the reader is killed; return whether it has."""
+    while not (future.done() or reader.killed):
+        wait([future], _LOOK)
+    return bool(wait([future], _FAREWELL).done)

@@ -73,10 +73,7 @@ WAYS = {
 }
 
 
-Seen = dict[str, dict[str, dict[str, Any]]]
-
-
-def all_seen() -> Seen:
+def all_seen() -> dict[str, dict[str, dict[str, Any]]]:
     """Return what was seen, by version and Dag."""
     files = sorted(SEEN.glob("airflow-*.json"), key=lambda path: [int(part) for part in path.stem[8:].split(".")])
     return {path.stem.removeprefix("airflow-"): json.loads(path.read_text()) for path in files}
