@@ -68,8 +68,7 @@ def answered_within(seconds: float) -> Iterator[threading.Event]:
         yield too_late
     finally:
         done.set()
-        if too_late.is_set():
-            watchdog.join()
+        watchdog.join()
 
 
 class _Session(requests.Session):

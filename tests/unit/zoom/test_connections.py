@@ -182,6 +182,7 @@ def test_who_is_done_in_time_is_not_cut_off(servers: list[Server]) -> None:
         assert client.get(server.url, timeout=60.0).text == "{}"
 
     assert not too_late.is_set()
+    assert "zcc-watchdog" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_to_cut_off_a_thread_that_does_not_ask_does_nothing() -> None:
