@@ -9,7 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,8 @@ import psutil
 EXAMPLE_DAGS = Path(__file__).parent.parent / "example_dags"
 #: With which an Airflow begins whose Dags have outlets: Airflow 3.0 refuses to run them before it knows their assets.
 KNOWING_ASSETS = ("db migrate", "dags reserialize")
+#: Seconds that whatever is waited for may take.
+PATIENCE = 480.0
 
 
 class AirflowProcess:
@@ -76,7 +79,7 @@ class AirflowProcess:
         :param arguments: of the command ``airflow``.
         :param environment: further environment variables, for it alone.
         """
-        with self._log_of(name).open("wb") as log:
+        with self.log_of(name).open("wb") as log:
             self._services[name] = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *arguments],
                 env=self.environment | environment,
@@ -100,15 +103,26 @@ class AirflowProcess:
             if service.poll() is not None:
                 raise RuntimeError(f"{name} ended with {service.returncode}:\n{_last(self.said(name))}")
 
-    def last_words(self) -> str:
-        """Return the end of what each service printed."""
-        return "\n".join(f"{name}:\n{_last(self.said(name))}" for name in self._services)
+    def wait_until(self, what: str, it_is_so: Callable[[], object]) -> None:
+        """Wait.
+
+        :param what: what for.
+        :raises RuntimeError: with the end of what the services printed, if one ends meanwhile, or it takes too long.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while not it_is_so():
+            self.require_services()
+            if time.monotonic() > deadline:
+                last_words = "\n".join(f"{name}:\n{_last(self.said(name))}" for name in self._services)
+                raise RuntimeError(f"Waited {PATIENCE:.0f} s for {what}, in vain.\n{last_words}")
+            time.sleep(0.2)
 
     def said(self, name: str) -> str:
         """Return what a service printed."""
-        return self._log_of(name).read_text(errors="replace")
+        return self.log_of(name).read_text(errors="replace")
 
-    def _log_of(self, name: str) -> Path:
+    def log_of(self, name: str) -> Path:
+        """Return where a service prints to."""
         return self.home / f"{name}.log"
 
     def rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:

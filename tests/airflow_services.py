@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from tests.airflow_process import KNOWING_ASSETS, AirflowProcess
+from tests.airflow_server import AirflowServer
 from tests.airflow_version import AIRFLOW
 from tests.ports import free_port
 
-#: Seconds that whatever is waited for may take.
-PATIENCE = 480.0
 #: What a run is called that an asset triggers.
 ASSET_TRIGGERED = "asset_triggered" if AIRFLOW >= (3, 0) else "dataset_triggered"
 _ENDED = ("success", "failed")
@@ -35,11 +31,7 @@ class RunningAirflow(AirflowProcess):
     def __init__(
         self, dags_folder: Path, environment: Mapping[str, str], *, commands: tuple[str, ...] = (), parallelism: int = 2
     ) -> None:
-        self._port = free_port()
-        self._url = f"http://127.0.0.1:{self._port}"
-        self._session = requests.Session()
-        # Loopback needs no proxy.
-        self._session.trust_env = False
+        self._server = AirflowServer()
         settings = self._settings(parallelism) | environment
         super().__init__(dags_folder, settings, commands=(*KNOWING_ASSETS, *commands))
 
@@ -57,11 +49,7 @@ class RunningAirflow(AirflowProcess):
             # One worker and the scheduler get along with SQLite.
             one = {"AIRFLOW__CORE__PARALLELISM": "1", "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1"}
             return settings | one
-        return settings | {
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "AIRFLOW__API_AUTH__JWT_SECRET": "of-these-tests-and-nothing-else-0123456789",
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self._url}/execution/",
-        }
+        return settings | self._server.environment
 
     def start_components(self, *, triggerer: bool = False) -> None:
         """Start what an Airflow of this version consists of.
@@ -69,21 +57,14 @@ class RunningAirflow(AirflowProcess):
         :param triggerer: whether deferred tasks are to go on.
         """
         if AIRFLOW >= (3, 0):
-            port = str(self._port)
-            self.start("api-server", "api-server", "--host", "127.0.0.1", "--port", port, "--workers", "1")
+            self.start("api-server", *self._server.command)
             self.start("dag-processor", "dag-processor")
         if triggerer:
             self.start("triggerer", "triggerer")
         if AIRFLOW >= (3, 0):
             # The scheduler's first tasks would not wait for it.
-            self.wait_until("Airflow's server", self._answers)
+            self.wait_until("Airflow's server", self._server.answers)
         self.start("scheduler", "scheduler")
-
-    def _answers(self) -> bool:
-        try:
-            return self._session.get(f"{self._url}/api/v2/version", timeout=60).ok
-        except requests.ConnectionError:
-            return False
 
     def trigger(self, dag_id: str, logical_date: str | None = None) -> None:
         """Do what the button Trigger does; on Airflow 2, what the command does.
@@ -91,17 +72,10 @@ class RunningAirflow(AirflowProcess):
         :param dag_id: the Dag.
         :param logical_date: of the run, ISO 8601; None for a run without one, or, on Airflow 2, for now.
         """
-        if AIRFLOW < (3, 0):
+        if AIRFLOW >= (3, 0):
+            self._server.trigger(dag_id, logical_date)
+        else:
             self.call("airflow", "dags", "trigger", dag_id, *(["--exec-date", logical_date] if logical_date else []))
-            return
-        token = self._session.get(f"{self._url}/auth/token", timeout=60).json()["access_token"]
-        answer = self._session.post(
-            f"{self._url}/api/v2/dags/{dag_id}/dagRuns",
-            json={"logical_date": logical_date},
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=60,
-        )
-        assert answer.ok, answer.text
 
     def states(self, dag_id: str, run_type: str = "manual") -> dict[str, str]:
         """Return the state of each task in the first run of a type, by task id."""
@@ -129,19 +103,6 @@ class RunningAirflow(AirflowProcess):
     def _tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
         query = "select task_id, state, try_number from task_instance where dag_id = ? and run_id = ?"
         return {task_id: {"state": state, "tries": tries} for task_id, state, tries in self.rows(query, dag_id, run_id)}
-
-    def wait_until(self, what: str, it_is_so: Callable[[], object]) -> None:
-        """Wait.
-
-        :param what: what for.
-        :raises RuntimeError: if a component ends meanwhile, or if it takes too long.
-        """
-        deadline = time.monotonic() + PATIENCE
-        while not it_is_so():
-            self.require_services()
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"Waited {PATIENCE:.0f} s for {what}, in vain.\n{self.last_words()}")
-            time.sleep(0.2)
 
     def logs(self) -> dict[str, str]:
         """Return what all components and tasks have logged, by path."""

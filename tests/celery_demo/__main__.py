@@ -111,7 +111,7 @@ class Demo:
             )
         )
         self._cluster.make_pool(POOL, 4)
-        print(f"         it is there: {self._cluster.url}; {POOL} is a pool of 4 slots", flush=True)
+        print(f"         it is there: {self._cluster.server.url}; {POOL} is a pool of 4 slots", flush=True)
         self._samples: list[Sample] = []
         self._struck: float | None = None
 
@@ -133,7 +133,7 @@ class Demo:
             if self._seconds() - told >= 10:
                 told = self._seconds()
                 self._tell(tasks)
-            state = self._cluster.ask("GET", self._run)["state"]
+            state = self._cluster.server.ask("GET", self._run)["state"]
         return self._report(state)
 
     def _seconds(self) -> float:
@@ -144,7 +144,7 @@ class Demo:
         return Sample(self._seconds(), stats.api_requests, stats.statuses[429])
 
     def _tasks(self) -> list[dict[str, Any]]:
-        found = self._cluster.ask("GET", f"{self._run}/taskInstances?task_id={TASK}&limit=100")["task_instances"]
+        found = self._cluster.server.ask("GET", f"{self._run}/taskInstances?task_id={TASK}&limit=100")["task_instances"]
         return [task for task in found if task["task_id"] == TASK and task["map_index"] >= 0]
 
     def _strike_in_the_middle(self, tasks: list[dict[str, Any]], signal_name: str) -> None:
@@ -247,7 +247,7 @@ class Demo:
             return ""
         if task["try_number"] <= 1:
             return f"{task['hostname']} {task['state']}"
-        tries = self._cluster.ask("GET", f"{self._run}/taskInstances/{TASK}/{task['map_index']}/tries")
+        tries = self._cluster.server.ask("GET", f"{self._run}/taskInstances/{TASK}/{task['map_index']}/tries")
         return ", ".join(f"{attempt['hostname']} {attempt['state']}" for attempt in tries["task_instances"])
 
 

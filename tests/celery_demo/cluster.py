@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
-
-import requests
 
 from tests.airflow_process import EXAMPLE_DAGS, AirflowProcess
+from tests.airflow_server import AirflowServer
 from tests.celery_demo import worker
 from tests.celery_demo.servers import PostgresServer, RedisServer
-from tests.ports import free_port
 
 WORKERS = ("worker-1", "worker-2")
 SLOTS = 4
@@ -23,7 +18,6 @@ SLOTS = 4
 HEARTBEAT_TIMEOUT, DETECTION_INTERVAL = 30, 5
 #: Seconds before a task is tried again. Airflow's: 300.
 RETRY_DELAY = 5
-_STARTS_WITHIN = 300.0
 
 
 class CeleryCluster:
@@ -35,31 +29,25 @@ class CeleryCluster:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._given = environment
         self._stack = ExitStack()
-        self._session = requests.Session()
-        # Loopback needs no proxy.
-        self._session.trust_env = False
+        self.server = AirflowServer()
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> CeleryCluster:
         with ExitStack() as stack:
             postgres, redis = stack.enter_context(PostgresServer()), stack.enter_context(RedisServer())
-            port = free_port()
-            self.url = f"http://127.0.0.1:{port}"
             self._airflow = stack.enter_context(
                 AirflowProcess(EXAMPLE_DAGS, self._settings(postgres, redis) | self._given)
             )
-            self._airflow.start(
-                "api-server", "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"
-            )
+            self._airflow.start("api-server", *self.server.command)
             self._airflow.start("scheduler", "scheduler", "--skip-serve-logs")
             self._airflow.start("dag-processor", "dag-processor")
             for name in WORKERS:
                 self.workers[name] = self._airflow.start(
                     name, "celery", "worker", "--skip-serve-logs", "--celery-hostname", name, **{worker.NAME: name}
                 )
-            self._log_in()
+            self._airflow.wait_until("the server", self.server.answers)
             for name in WORKERS:
-                self._wait_for(f"{name} to be ready", lambda name=name: f"{name} ready" in self._airflow.said(name))
+                self._airflow.wait_until(f"{name} to be ready", lambda name=name: f"{name} ready" in self.said(name))
             self._stack = stack.pop_all()
         return self
 
@@ -71,12 +59,8 @@ class CeleryCluster:
     def _settings(self, postgres: PostgresServer, redis: RedisServer) -> dict[str, str]:
         settings = {
             ("CORE", "EXECUTOR"): "CeleryExecutor",
-            ("CORE", "EXECUTION_API_SERVER_URL"): f"{self.url}/execution/",
-            ("CORE", "SIMPLE_AUTH_MANAGER_ALL_ADMINS"): True,
             ("CORE", "HOSTNAME_CALLABLE"): f"{worker.__name__}.{worker.name.__name__}",
             ("CORE", "DEFAULT_TASK_RETRY_DELAY"): RETRY_DELAY,
-            ("API", "BASE_URL"): self.url,
-            ("API_AUTH", "JWT_SECRET"): secrets.token_hex(32),
             ("DATABASE", "SQL_ALCHEMY_CONN"): postgres.url,
             ("CELERY", "BROKER_URL"): redis.url,
             ("CELERY", "RESULT_BACKEND"): f"db+{postgres.url}",
@@ -84,7 +68,8 @@ class CeleryCluster:
             ("SCHEDULER", "TASK_INSTANCE_HEARTBEAT_TIMEOUT"): HEARTBEAT_TIMEOUT,
             ("SCHEDULER", "TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL"): DETECTION_INTERVAL,
         }
-        return {f"AIRFLOW__{section}__{name}": str(value) for (section, name), value in settings.items()}
+        named = {f"AIRFLOW__{section}__{name}": str(value) for (section, name), value in settings.items()}
+        return self.server.environment | named
 
     def said(self, name: str) -> str:
         """Return what a service printed."""
@@ -92,37 +77,11 @@ class CeleryCluster:
 
     def make_pool(self, name: str, slots: int) -> None:
         """Make a pool."""
-        self.ask("POST", "/pools", {"name": name, "slots": slots})
+        self.server.ask("POST", "/pools", {"name": name, "slots": slots})
 
     def trigger(self, dag_id: str, conf: Mapping[str, object]) -> str:
         """Start a run of a Dag, and return the path of the run in Airflow's API."""
-        self._wait_for(f"the Dag {dag_id}", lambda: self.ask("GET", f"/dags?dag_id_pattern={dag_id}")["total_entries"])
-        self.ask("PATCH", f"/dags/{dag_id}", {"is_paused": False})
-        run = self.ask("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
-        return f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}"
-
-    def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
-        """Ask Airflow's API."""
-        response = self._session.request(method, f"{self.url}/api/v2{path}", json=body, timeout=60)
-        response.raise_for_status()
-        return response.json()
-
-    def _log_in(self) -> None:
-        self._wait_for("the API server", self._answers)
-        token = self._session.get(f"{self.url}/auth/token", timeout=60)
-        token.raise_for_status()
-        self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
-
-    def _answers(self) -> bool:
-        try:
-            return self._session.get(f"{self.url}/api/v2/version", timeout=10).ok
-        except requests.RequestException:
-            return False
-
-    def _wait_for(self, what: str, it_is_there: Callable[[], object]) -> None:
-        deadline = time.monotonic() + _STARTS_WITHIN
-        while not it_is_there():
-            self._airflow.require_services()
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"Waited {_STARTS_WITHIN:.0f} s for {what}, in vain.")
-            time.sleep(0.5)
+        known = f"/dags?dag_id_pattern={dag_id}"
+        self._airflow.wait_until(f"the Dag {dag_id}", lambda: self.server.ask("GET", known)["total_entries"])
+        self.server.ask("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+        return self.server.trigger(dag_id, conf=conf)

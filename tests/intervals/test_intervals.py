@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.airflow_services import PATIENCE, RunningAirflow
+from tests.airflow_process import PATIENCE
+from tests.airflow_services import RunningAirflow
 from tests.airflow_version import AIRFLOW
 from tests.conftest import ENGAGEMENTS
 from tests.intervals.table import README, SEEN, TABLE, WAYS, render, with_table

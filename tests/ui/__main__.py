@@ -43,8 +43,7 @@ def main(command: list[str]) -> int:
             airflow.wait_until_ready()
             show(airflow, services)
             if not command:
-                airflow.wait()
-                raise RuntimeError(f"Airflow ended by itself:\n{airflow.last_output()}")
+                airflow.wait()  # And raise, if Airflow ends by itself.
             environment = {
                 "ZCC_UI_AIRFLOW": airflow.url,
                 "ZCC_UI_PASSWORD": airflow.password,
@@ -75,7 +74,7 @@ The Dags are paused, as Airflow takes them up:
   the form      {airflow.url}/connections > zcc_default > Edit, Test
   the object    curl -s {shlex.quote(object_url)} | gunzip | head -n 1
   all objects   curl -s {shlex.quote(f"{services.s3.url}/{BUCKET}")}
-  Airflow says  {airflow.output}
+  Airflow says  {airflow.log_of("standalone")}
 
 Ctrl-C ends everything, and deletes what was written.""",
         flush=True,

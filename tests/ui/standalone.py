@@ -6,9 +6,7 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -22,7 +20,7 @@ from tests.airflow_process import AirflowProcess
 #: Airflow's own first choice, where it is free.
 USUAL_PORT = 8080
 HEALTH_PATHS = ("/api/v2/monitor/health", "/health")
-SECONDS_TO_START, SECONDS_TO_STOP = 600, 30
+SECONDS_TO_STOP = 30
 
 
 class AirflowStandalone(AirflowProcess):
@@ -58,7 +56,6 @@ class AirflowStandalone(AirflowProcess):
             "PATH": path,
         }
         super().__init__(dags_folder, environment)
-        self.output = self.home / "standalone.log"
         self._connections = connections
         self._variables = variables
 
@@ -69,16 +66,8 @@ class AirflowStandalone(AirflowProcess):
                 file = self.home / f"{kind}.json"
                 file.write_text(json.dumps(content))
                 self.call("airflow", kind, "import", str(file))
-            with self.output.open("wb") as output:
-                # In a process group of its own, Ctrl-C in the terminal does not reach it before it is asked to end.
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "airflow", "standalone"],
-                    env=self.environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    process_group=0,
-                )
+            # In a process group of its own, Ctrl-C in the terminal does not reach it before it is asked to end.
+            self._process = self.start("standalone", "standalone")
         except BaseException:
             super().__exit__(None, None, None)
             raise
@@ -102,23 +91,16 @@ class AirflowStandalone(AirflowProcess):
         return password.read_text().strip() if password.exists() else ""
 
     def wait_until_ready(self) -> None:
-        """Return as soon as all parts of Airflow work.
-
-        :raises RuntimeError: with the end of what Airflow printed, if it ended, or takes too long.
-        """
-        deadline = time.monotonic() + SECONDS_TO_START
-        while not (self._is_healthy() and self.password):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"Airflow did not start:\n{self.last_output()}")
-            time.sleep(0.5)
+        """Return as soon as all parts of Airflow work."""
+        self.wait_until("Airflow", lambda: self._is_healthy() and self.password)
 
     def wait(self) -> None:
-        """Return when Airflow has ended by itself."""
-        self._process.wait()
+        """Wait until Airflow has ended by itself.
 
-    def last_output(self) -> str:
-        """Return the end of what Airflow printed."""
-        return "\n".join(self.output.read_text().splitlines()[-40:])
+        :raises RuntimeError: then, with the end of what it printed.
+        """
+        self._process.wait()
+        self.require_services()
 
     def _is_healthy(self) -> bool:
         for path in HEALTH_PATHS:
