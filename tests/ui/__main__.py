@@ -15,6 +15,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 from tests.airflow_process import EXAMPLE_DAGS
+from tests.airflow_version import AIRFLOW
 from tests.s3_server import S3Server
 from tests.simulated import BUCKET, SimulatedServices, simulated_services
 from tests.ui.standalone import AirflowStandalone
@@ -63,6 +64,7 @@ def allow_anyone_to_read(s3: S3Server) -> None:
 def show(airflow: AirflowStandalone, services: SimulatedServices) -> None:
     """Print what a user needs to look around."""
     yesterday = datetime.now(UTC) - timedelta(days=1)
+    connections = "connections" if AIRFLOW >= (3, 0) else "connection/list/"
     object_url = f"{services.s3.url}/{BUCKET}/zoom/engagements/date={yesterday:%Y-%m-%d}/engagements.jsonl.gz"
     print(
         f"""
@@ -71,7 +73,7 @@ def show(airflow: AirflowStandalone, services: SimulatedServices) -> None:
 
 The Dags are paused, as Airflow takes them up:
   to run one    {airflow.url}/dags/zcc_daily > Trigger; it reads yesterday
-  the form      {airflow.url}/connections > zcc_default > Edit, Test
+  the form      {airflow.url}/{connections} > zcc_default > Edit, Test
   the object    curl -s {shlex.quote(object_url)} | gunzip | head -n 1
   all objects   curl -s {shlex.quote(f"{services.s3.url}/{BUCKET}")}
   Airflow says  {airflow.log_of("standalone")}
