@@ -12,6 +12,7 @@ import yaml
 from tests.matrix import CELLS, REPOSITORY, Cell, table
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+WORKFLOW = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text())
 FLOORS = sorted(PROJECT["dependencies"])
 
 
@@ -19,14 +20,24 @@ def pins(name: str) -> set[str]:
     return set((REPOSITORY / "constraints" / f"{name}.txt").read_text().splitlines())
 
 
+def cells_of(job: str) -> list[Cell]:
+    include = WORKFLOW["jobs"][job]["strategy"]["matrix"]["include"]
+    return [Cell(cell["airflow"], cell["python"]) for cell in include]
+
+
 def test_the_workflow_runs_every_cell() -> None:
-    jobs = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
-    listed = [Cell(cell["airflow"], cell["python"]) for cell in jobs["matrix"]["strategy"]["matrix"]["include"]]
-    commands = [step.get("run", "") for step in jobs["newest"]["steps"]]
+    listed = cells_of("matrix")
+    commands = [step.get("run", "") for step in WORKFLOW["jobs"]["newest"]["steps"]]
     newest = [
         Cell(*found) for command in commands for found in re.findall(r"AIRFLOW=(\S+) PYTHON=python(\S+)", command)
     ]
     assert [*listed, *newest] == list(CELLS)
+
+
+def test_the_workflow_opens_the_page_of_every_airflow() -> None:
+    pages = cells_of("page")
+    assert set(pages) <= set(CELLS)
+    assert [page.airflow for page in pages] == sorted({cell.airflow for cell in CELLS} - {"lowest", "newest"})
 
 
 def test_each_python_that_is_promised_has_a_cell_and_so_has_each_airflow_with_constraints() -> None:
