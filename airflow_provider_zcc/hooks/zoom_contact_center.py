@@ -278,5 +278,5 @@ def _number(extra: dict[str, Any], name: str, default: float) -> float:
         return default
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidSettings(f"{name} is {value!r}. Give a number in the connection's extra.") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -13,6 +12,8 @@ DEFAULT_API_URL = "https://api.zoom.us/v2"
 DEFAULT_TOKEN_URL = "https://zoom.us/oauth/token"  # noqa: S105
 DEFAULT_REQUESTS_PER_SECOND = 10.0
 DEFAULT_TIMEOUT = 30.0
+#: Beyond these, a task would wait for hours between two requests, or for an answer that nobody waits for.
+_RANGES = {"requests_per_second": (0.1, 1_000_000), "timeout": (0.1, 3_600)}
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ class Settings:
     :param credentials: who asks.
     :param api_url: base of the API, without a trailing slash: https, or http on loopback.
     :param requests_per_second: ceiling of the pace. Zoom's limit for this endpoint (label MEDIUM) is
-        10 requests/s an account on Pro and 20 on Business and above, as its rate limit page says.
-    :param timeout: seconds that one request may wait for a connection, and for the next bytes.
+        10 requests/s an account on Pro and 20 on Business and above, as its rate limit page says. From 0.1.
+    :param timeout: seconds that one request may wait for a connection, and for the next bytes: 0.1 to 3600.
+    :raises InvalidSettings: if a URL would carry the secret in the clear, or a number is out of its range.
     """
 
     credentials: Credentials
@@ -52,10 +54,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_secure(self.api_url, "host")
-        for name in ("requests_per_second", "timeout"):
+        for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InvalidSettings(f"{name} is {value}. Give a number above 0 in the connection's extra.")
+            if not least <= value <= most:
+                raise InvalidSettings(
+                    f"{name} is {value}. Give a number from {least} to {most} in the connection's extra."
+                )
 
 
 def require_secure(url: str, field_name: str) -> None:

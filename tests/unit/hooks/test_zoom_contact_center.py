@@ -171,6 +171,7 @@ class TestConnection:
         [
             ({"requests_per_second": "fast"}, "requests_per_second is 'fast'"),
             ({"requests_per_second": 0}, "requests_per_second is 0"),
+            ({"requests_per_second": 10**400}, "requests_per_second is 1000"),
             ({"timeout": "-1"}, "timeout is -1"),
             ({"timeout": "nan"}, "timeout is nan"),
             ({"timeout": [30]}, "timeout is"),

@@ -98,18 +98,18 @@ def test_what_is_not_the_url_of_a_server_is_refused_with_an_example(
     )
 
 
-@pytest.mark.parametrize("value", [0, -1, -0.5, math.nan, math.inf])
-@pytest.mark.parametrize("name", ["requests_per_second", "timeout"])
-def test_pace_and_timeout_are_above_zero(name: str, value: float) -> None:
+@pytest.mark.parametrize("value", [0, -1, 0.09, 1e-9, 1_000_001, 1e300, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("name", "most"), [("requests_per_second", 1_000_000), ("timeout", 3_600)])
+def test_pace_and_timeout_have_a_range(name: str, most: int, value: float) -> None:
     with pytest.raises(InvalidSettings) as error:
         Settings(CREDENTIALS, **{name: value})
 
-    assert str(error.value) == f"{name} is {value}. Give a number above 0 in the connection's extra."
+    assert str(error.value) == f"{name} is {value}. Give a number from 0.1 to {most} in the connection's extra."
 
 
-@pytest.mark.parametrize("name", ["requests_per_second", "timeout"])
-def test_pace_and_timeout_may_be_a_fraction(name: str) -> None:
-    assert getattr(Settings(CREDENTIALS, **{name: 0.01}), name) == 0.01
+@pytest.mark.parametrize(("name", "most"), [("requests_per_second", 1_000_000), ("timeout", 3_600)])
+def test_the_ends_of_a_range_are_in_it(name: str, most: int) -> None:
+    assert [getattr(Settings(CREDENTIALS, **{name: value}), name) for value in (0.1, most)] == [0.1, most]
 
 
 def test_wrong_settings_are_a_permanent_error_and_a_value_error() -> None:
