@@ -3,7 +3,7 @@ A month of Zoom Contact Center engagements in S3, one mapped task a day, on as m
 
 Trigger it with the month, as `{"month": "2026-10"}`; `first_day` and `last_day` narrow it. A month that is not over
 ends with yesterday. Each day stands for itself: its task alone is retried or cleared, and replaces the day's object
-whole. The keys are those of `zcc_daily`.
+whole. The keys and the asset are those of `zcc_daily`, so what is scheduled on that counts the days anew.
 
 However many workers there are, they share the account's rate limit: `max_active_tis_per_dag` bounds the days that are
 read at once, in all runs of this Dag. To bound what several Dags read from the account, make a pool
@@ -21,7 +21,7 @@ from datetime import timedelta
 from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG, Param, task
+from airflow.providers.common.compat.sdk import DAG, Asset, Param, task
 
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 
@@ -65,4 +65,5 @@ with DAG(
         map_index_template="{{ task.start[:10] }}",
         pool=os.environ.get("ZCC_POOL", "default_pool"),
         max_active_tis_per_dag=4,
+        outlets=[Asset("zoom_engagements")],
     ).expand_kwargs(days())

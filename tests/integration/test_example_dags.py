@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.airflow_process import EXAMPLE_DAGS, AirflowProcess
+from tests.airflow_version import AIRFLOW
 from tests.integration.conftest import BUCKET, exact, keys_of, lines_of
 from tests.s3_server import S3Server
 from tests.zoom_simulator.server import SimulatorServer
@@ -76,6 +77,13 @@ class TestInAirflow:
         assert keys_of(s3) - before == set(keys.values())
         for day in days:
             assert exact(lines_of(s3, keys[day])) == exact(zoom.simulator.truth(day, day + timedelta(days=1)))
+        # What counts the days anew is told of each, in an event of its own.
+        events = airflow_with_examples.rows(
+            f"select extra from {'asset' if AIRFLOW >= (3, 0) else 'dataset'}_event where source_dag_id = ?",
+            "zcc_backfill_month",
+        )
+        told = {summary["start"]: summary["uri"] for summary in (json.loads(extra) for [extra] in events)}
+        assert told == {day.isoformat(): f"s3://{BUCKET}/{keys[day]}" for day in days}
 
 
 @pytest.fixture(scope="module")
