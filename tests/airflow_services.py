@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,20 @@ from tests.ports import free_port
 #: What a run is called that an asset triggers.
 ASSET_TRIGGERED = "asset_triggered" if AIRFLOW >= (3, 0) else "dataset_triggered"
 _ENDED = ("success", "failed")
+#: Longer than the runs of a test that schedules make take.
+_WHILE_RUNNING = timedelta(minutes=5)
+
+
+def today() -> datetime:
+    """Return the last midnight in UTC; if the next comes soon, wait for it and return that.
+
+    To a schedule, yesterday is another day after midnight.
+    """
+    now = datetime.now(UTC)
+    later = (now + _WHILE_RUNNING).replace(hour=0, minute=0, second=0, microsecond=0)
+    if later > now:
+        time.sleep((later - now).total_seconds())
+    return later
 
 
 class RunningAirflow(AirflowProcess):

@@ -11,7 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pytest
 from airflow_provider_zcc.lineage import subset
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from tests.airflow_process import EXAMPLE_DAGS
-from tests.airflow_services import ASSET_TRIGGERED, RunningAirflow
+from tests.airflow_services import ASSET_TRIGGERED, RunningAirflow, today
 from tests.integration.conftest import BUCKET, TEST_DAGS, lineage_of
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import ZoomSimulator
@@ -45,8 +45,7 @@ class Counted:
 @pytest.fixture(scope="module")
 def engagements() -> Engagements:
     """3,000 engagements over the three days before today, of which the scheduler's first runs are for the last."""
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return Engagements.of_a_contact_centre(3_000, 3, end=midnight)
+    return Engagements.of_a_contact_centre(3_000, 3, end=today())
 
 
 @pytest.fixture(scope="module")

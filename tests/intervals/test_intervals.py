@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.airflow_process import PATIENCE
-from tests.airflow_services import RunningAirflow
+from tests.airflow_services import RunningAirflow, today
 from tests.airflow_version import AIRFLOW
 from tests.conftest import ENGAGEMENTS
 from tests.intervals.table import README, SEEN, TABLE, WAYS, render, with_table
@@ -59,7 +59,8 @@ def zoom() -> Iterator[SimulatorServer]:
 
 @pytest.fixture(scope="module")
 def begun() -> datetime:
-    """When all this began: a moment before Airflow is asked for runs."""
+    """When all this began: a moment before Airflow is asked for runs, on a day that lasts."""
+    today()
     return datetime.now(UTC)
 
 
