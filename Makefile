@@ -12,7 +12,7 @@
 # make docs    the documentation, as a site in build/docs
 # make build   the wheel and the source distribution, checked, in dist
 # make hooks   let git run style and types before each commit
-# make mutants which small faults in airflow_provider_zcc/zoom no test notices: an hour or two; MUTANTS='*.pacing.*' for a part
+# make mutants which small faults in airflow_provider_zcc/zoom no test notices: an hour or two; MUTANTS='*.rate_limiter.*' for a part
 # make bench   this provider and others side by side, on the simulator; make profile: where our CPU time goes;
 #              make parse-time: how long a Dag file that imports the operator takes to parse, and another
 

@@ -12,7 +12,7 @@ import pendulum
 from airflow_provider_zcc.zoom.errors import InvalidQuery
 
 _DURATION = re.compile(r"P[\dYMWDTHS.]+")
-_CURE = (
+_REMEDY = (
     "Schedule the Dag with CronDataIntervalTimetable(...) or CronTriggerTimetable(..., interval=...), "
     "or give the task interval_length, or start and end."
 )
@@ -59,7 +59,7 @@ def resolve_interval(
     if run_start is None or run_end is None:
         partition_date = context.get("partition_date")
         if partition_date is None:
-            raise InvalidQuery(f"The run has no data interval, so there is nothing to read. {_CURE}")
+            raise InvalidQuery(f"The run has no data interval, so there is nothing to read. {_REMEDY}")
         if length is None:
             raise InvalidQuery(
                 "The run has a partition_date and no data interval. Give the task interval_length, the length "
@@ -72,7 +72,7 @@ def resolve_interval(
     if length is None:
         raise InvalidQuery(
             f"The run's data interval has no length: it starts and ends at {run_end}, as a cron string or timedelta "
-            f"gives it on Airflow 3. Reading it would give an empty file. {_CURE}"
+            f"gives it on Airflow 3. Reading it would give an empty file. {_REMEDY}"
         )
     last = _in_dag_timezone(run_end, context)
     return Interval(_shift(last, length, -1), last)

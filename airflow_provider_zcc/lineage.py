@@ -18,7 +18,7 @@ except ImportError:  # openlineage-python before 1.38 cannot say which part of a
     subset = None  # type: ignore[assignment]
 
 
-def of_a_task_that_begins(target: str) -> OperatorLineage:
+def on_start(target: str) -> OperatorLineage:
     """Return what a task is about to write.
 
     :param target: ``s3://`` URI of the object.
@@ -26,7 +26,7 @@ def of_a_task_that_begins(target: str) -> OperatorLineage:
     return OperatorLineage(outputs=[OutputDataset(*_name(target))])
 
 
-def of_a_task_that_ended(source: str | None, summary: Mapping[str, Any] | None) -> OperatorLineage:
+def on_end(source: str | None, summary: Mapping[str, Any] | None) -> OperatorLineage:
     """Return what a task has read and written.
 
     :param source: URL that it read; None if it did not get so far.

@@ -77,6 +77,6 @@ def settings_for(server: SimulatorServer, **changes: object) -> Settings:
     return Settings(credentials, **{"api_url": f"{server.url}/v2", "requests_per_second": 1_000.0, **changes})  # type: ignore[arg-type]
 
 
-def client_for(server: SimulatorServer, *, patience: float = 10.0, **changes: object) -> ZoomClient:
+def client_for(server: SimulatorServer, *, retry_timeout: float = 10.0, **changes: object) -> ZoomClient:
     """Return a client for a simulator that gives up sooner than in production."""
-    return ZoomClient(settings_for(server, **changes), patience=patience)
+    return ZoomClient(settings_for(server, **changes), retry_timeout=retry_timeout)

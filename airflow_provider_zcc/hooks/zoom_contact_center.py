@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_zcc.get_provider_info import get_provider_info
 from airflow_provider_zcc.zoom.client import ZoomClient
-from airflow_provider_zcc.zoom.errors import InvalidSettings, PassingError, PermanentError, ZoomError
+from airflow_provider_zcc.zoom.errors import InvalidSettings, PermanentError, TransientError, ZoomError
 from airflow_provider_zcc.zoom.oauth import TokenSource
 from airflow_provider_zcc.zoom.page import parse_page
 from airflow_provider_zcc.zoom.query import PATH, Filters, Query
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 #: Seconds of an outage after which a brief request gives up.
-_BRIEF_PATIENCE = 2.0
+_BRIEF_RETRY_TIMEOUT = 2.0
 
 
 class ZoomContactCenterHook(BaseHook):
@@ -110,7 +110,7 @@ class ZoomContactCenterHook(BaseHook):
         try:
             settings = _read(self.get_connection(self.zcc_conn_id))
             fresh = TokenSource(settings.credentials)
-            client = ZoomClient(settings, token_source=fresh, on_token=mask_secret, patience=0)
+            client = ZoomClient(settings, token_source=fresh, on_token=mask_secret, retry_timeout=0)
             count = _count(client, Query(now - timedelta(days=1), now))
         except (ZoomError, AirflowException) as error:
             return False, str(error)
@@ -173,7 +173,7 @@ class ZoomContactCenterHook(BaseHook):
         return settings_from(self.get_connection(self.zcc_conn_id))
 
     def _query(self, start: datetime, end: datetime, filters: dict[str, Any]) -> Query:
-        query = Query(start, end, Filters.checked(**filters))
+        query = Query(start, end, Filters.validated(**filters))
         if number := query.filters.consumer_number:
             # urllib3 logs the path of a request at DEBUG, the number in it.
             mask_secret(number)
@@ -187,7 +187,7 @@ def shared_brief_client(settings: Settings) -> ZoomClient:
 
     :param settings: the account.
     """
-    return ZoomClient(settings, on_token=mask_secret, patience=_BRIEF_PATIENCE)
+    return ZoomClient(settings, on_token=mask_secret, retry_timeout=_BRIEF_RETRY_TIMEOUT)
 
 
 def _count(client: ZoomClient, query: Query) -> int:
@@ -197,7 +197,7 @@ def _count(client: ZoomClient, query: Query) -> int:
 def _total(body: bytes) -> int:
     total = parse_page(body).total_records
     if total is None:
-        raise PassingError("Zoom's answer holds no total_records. Look at Zoom's status page if this goes on.")
+        raise TransientError("Zoom's answer holds no total_records. Look at Zoom's status page if this goes on.")
     return total
 
 

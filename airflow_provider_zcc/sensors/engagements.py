@@ -224,7 +224,7 @@ class EngagementsSensor(BaseSensorOperator):
                 "stable_checks cannot work in mode 'reschedule': nothing is remembered from one check to the next. "
                 "Use mode='poke' or deferrable=True, or leave it out."
             )
-        Query(*interval, Filters.checked(**filters))
+        Query(*interval, Filters.validated(**filters))
         if self._availability is None:
             self._availability = Availability(
                 interval, min_engagements=self.min_engagements, settle=self.settle, stable_checks=self.stable_checks

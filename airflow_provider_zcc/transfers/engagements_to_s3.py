@@ -194,7 +194,7 @@ class EngagementsToS3Operator(BaseOperator):
         from airflow_provider_zcc import lineage  # noqa: PLC0415
 
         bucket, key = self._bucket_and_key()
-        return lineage.of_a_task_that_begins(f"s3://{bucket}/{key}")
+        return lineage.on_start(f"s3://{bucket}/{key}")
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:  # noqa: ARG002
         """Tell OpenLineage what was read and written.
@@ -203,7 +203,7 @@ class EngagementsToS3Operator(BaseOperator):
         """
         from airflow_provider_zcc import lineage  # noqa: PLC0415
 
-        return lineage.of_a_task_that_ended(self._source, self._summary)
+        return lineage.on_end(self._source, self._summary)
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage:
         """Tell OpenLineage what was read and written before the failure.

@@ -133,7 +133,7 @@ class EngagementsTrigger(BaseTrigger):
 
     async def _available_count(self) -> int:
         interval = resolve_interval({}, start=self.start, end=self.end)
-        Query(*interval, Filters.checked(**filters_of(self)))
+        Query(*interval, Filters.validated(**filters_of(self)))
         availability = Availability(
             interval, min_engagements=self.min_engagements, settle=self.settle, stable_checks=self.stable_checks
         )

@@ -19,16 +19,16 @@ from tenacity import (
 
 from airflow_provider_zcc.zoom.connections import session
 from airflow_provider_zcc.zoom.errors import (
+    AccessTokenRejected,
     PageTokenExpired,
-    PassingError,
     PermanentError,
     RateLimited,
     RateLimitedUntil,
-    Stopped,
-    TokenRefused,
+    ReadCancelled,
+    TransientError,
 )
 from airflow_provider_zcc.zoom.http import (
-    Reply,
+    Response,
     error_body,
     no_proxies_in_the_clear,
     quote,
@@ -37,7 +37,7 @@ from airflow_provider_zcc.zoom.http import (
     user_agent,
 )
 from airflow_provider_zcc.zoom.oauth import BearerAuth, TokenSource, shared_token_source
-from airflow_provider_zcc.zoom.pacing import Pacer, first_come_first_served
+from airflow_provider_zcc.zoom.rate_limiter import RateLimiter, first_come_first_served
 from airflow_provider_zcc.zoom.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -52,14 +52,14 @@ SCOPES = (
     "contact_center_engagement:read:admin",
 )
 #: Seconds after which a persistent outage ends a request.
-OUTAGE_PATIENCE = 120.0
+RETRY_TIMEOUT = 120.0
 #: The same for a rate limit, and the longest ``Retry-After`` that is waited for: five minutes, as a multiple.
-_PATIENCE_WITH_LIMITS = 2.5
+_RATE_LIMIT_FACTOR = 2.5
 _TOKEN_ATTEMPTS = 3
 
 #: What to do about a permanent error, by HTTP status and Zoom's code. Sources: the error tables of Zoom's
 #: "List engagements" reference and of its Contact Center API, as of 2026.
-_CURES = {
+_REMEDIES = {
     (400, 300): "Correct the query.",
     (400, 4711): f"Add the scope {SCOPES[0]} (classic: {SCOPES[1]}, before {SCOPES[2]}) to the app and activate it.",
     (401, 1001): "Check that the owner of the OAuth app is a user of the account.",
@@ -69,7 +69,7 @@ _CURES = {
     (404, 1201): "Check queue_id.",
     (404, 1001): "Check user_id.",
 }
-_DEFAULT_CURES = {
+_DEFAULT_REMEDIES = {
     401: "Check the OAuth app and the role of its owner.",
     403: "Check the OAuth app, the role of its owner and its Contact Center licence.",
     404: "Check the connection's host: it has to end with the API's version, as in https://api.zoom.us/v2.",
@@ -82,7 +82,7 @@ class ZoomClient:
     :param settings: the account.
     :param connections: how many HTTP connections to keep open, one for each thread that will ask.
     :param token_source: where tokens come from; by default the one that this process shares for the app.
-    :param patience: seconds after which a persistent outage ends a request; a rate limit may last two and a
+    :param retry_timeout: seconds after which a persistent outage ends a request; a rate limit may last two and a
         half times as long. With 0, every request is sent once.
     :param on_token: told every new token before it is used, so that it can be masked in logs.
     """
@@ -93,13 +93,13 @@ class ZoomClient:
         *,
         connections: int = 8,
         token_source: TokenSource | None = None,
-        patience: float = OUTAGE_PATIENCE,
+        retry_timeout: float = RETRY_TIMEOUT,
         on_token: Callable[[str], None] | None = None,
     ) -> None:
         self._settings = settings
-        self._outage_patience = patience
-        self._limit_patience = patience * _PATIENCE_WITH_LIMITS
-        self._pacer = Pacer(settings.requests_per_second)
+        self._retry_timeout = retry_timeout
+        self._rate_limit_timeout = retry_timeout * _RATE_LIMIT_FACTOR
+        self._rate_limiter = RateLimiter(settings.requests_per_second)
         self._auth = BearerAuth(
             token_source or shared_token_source(settings.credentials), settings.api_url, settings.timeout, on_token
         )
@@ -139,28 +139,28 @@ class ZoomClient:
 
         :param path: path below the API's base, with a leading slash.
         :param params: query parameters; a key may repeat.
-        :param read: makes the answer out of the body; its PassingError stands for an outage.
+        :param read: makes the answer out of the body; its TransientError stands for an outage.
         :param stop: when set, waiting ends and no further request is sent.
         :param rank: of the requests that wait for their turn, the one of the lowest rank at that time starts first.
         :raises PermanentError: if the same request will always be refused.
         :raises PageTokenExpired: if the page token among the parameters is dead.
-        :raises PassingError: if the outage outlasts the patience.
+        :raises TransientError: if the outage outlasts the patience.
         :raises RateLimitedUntil: if Zoom names a time that is further away than that.
         :raises RateLimited: if the rate limit outlasts the patience.
-        :raises Stopped: if ``stop`` is set.
+        :raises ReadCancelled: if ``stop`` is set.
         """
         stop = stop or threading.Event()
 
         def sleep(seconds: float) -> None:
             if stop.wait(seconds):
-                raise Stopped
+                raise ReadCancelled
 
         for_a_token = Retrying(
-            retry=retry_if_exception_type(TokenRefused), stop=stop_after_attempt(_TOKEN_ATTEMPTS), reraise=True
+            retry=retry_if_exception_type(AccessTokenRejected), stop=stop_after_attempt(_TOKEN_ATTEMPTS), reraise=True
         )
         for_an_outage = Retrying(
-            retry=retry_if_exception_type(PassingError),
-            stop=_after(self._outage_patience),
+            retry=retry_if_exception_type(TransientError),
+            stop=_after(self._retry_timeout),
             wait=wait_random_exponential(multiplier=0.5, max=20),
             sleep=sleep,
             before_sleep=_log_retry,
@@ -168,15 +168,15 @@ class ZoomClient:
         )
         for_the_limit = Retrying(
             retry=retry_if_exception(_may_be_waited_for),
-            stop=_after(self._limit_patience),
+            stop=_after(self._rate_limit_timeout),
             before_sleep=_log_retry,
             reraise=True,
         )
         try:
             result: Result = for_the_limit(for_an_outage, for_a_token, self._send, path, params, read, stop, rank)
             return result
-        except TokenRefused as error:
-            raise PassingError(
+        except AccessTokenRejected as error:
+            raise TransientError(
                 f"{error} So were {_TOKEN_ATTEMPTS - 1} new ones. Check that the OAuth app is active, and whether "
                 "other programs that fetch tokens for the same app end each other's."
             ) from None
@@ -189,44 +189,44 @@ class ZoomClient:
         stop: threading.Event,
         rank: Callable[[], float],
     ) -> Result:
-        self._pacer.wait(stop, rank)
+        self._rate_limiter.wait(stop, rank)
         with self._count_lock:
             self._requests_sent += 1
         try:
             reply = send(self.session.get, self._settings.api_url + path, params=params, timeout=self._settings.timeout)
             remaining = self._learn_limit(reply)
             if reply.status == 200:
-                self._pacer.accepted(remaining)
+                self._rate_limiter.accepted(remaining)
                 return read(reply.body)
             raise self._error(reply, params)
-        except PassingError:
+        except TransientError:
             if stop.is_set():
-                raise Stopped from None
+                raise ReadCancelled from None
             raise
         except RateLimited as error:
             self._hold_back(error)
             raise
-        except TokenRefused as error:
+        except AccessTokenRejected as error:
             self._auth.forget(error.token)
             raise
 
-    def _learn_limit(self, reply: Reply) -> int | None:
-        """Tell the pacer the limit that the answer announces, and return what the answer says is left of it."""
+    def _learn_limit(self, reply: Response) -> int | None:
+        """Tell the limiter the limit that the answer announces, and return what the answer says is left of it."""
         limit, remaining = (_integer(reply.headers.get(f"X-RateLimit-{name}")) for name in ("Limit", "Remaining"))
         if reply.headers.get("X-RateLimit-Type", "").upper() != "QPS" or limit is None:
             return None
-        self._pacer.announced(limit)
+        self._rate_limiter.announced(limit)
         return None if remaining is None else min(max(remaining, 0), limit)
 
     def _hold_back(self, error: RateLimited) -> None:
         seconds = None
         if error.retry_at:
             seconds = max((error.retry_at - datetime.now(UTC)).total_seconds(), 0.0)
-            if seconds > self._limit_patience:
+            if seconds > self._rate_limit_timeout:
                 raise RateLimitedUntil(f"{error} Zoom asks to come back at {error.retry_at}.", error.retry_at)
-        self._pacer.refused(seconds)
+        self._rate_limiter.refused(seconds)
 
-    def _error(self, reply: Reply, params: Parameters) -> Exception:
+    def _error(self, reply: Response, params: Parameters) -> Exception:
         body = error_body(reply)
         status, code = reply.status, _integer(body.get("code"))
         token = reply.authorization.removeprefix("Bearer ")
@@ -236,16 +236,16 @@ class ZoomClient:
         if status == 429:
             return rate_limited(reply, words)
         said = f"HTTP {status}" + (f", code {code}" if code is not None else "") + (f": {words}" if words else "")
-        if status >= 500 or (not body and status not in _DEFAULT_CURES):
-            return PassingError(f"Zoom could not answer ({said}). Look at Zoom's status page if this goes on.")
+        if status >= 500 or (not body and status not in _DEFAULT_REMEDIES):
+            return TransientError(f"Zoom could not answer ({said}). Look at Zoom's status page if this goes on.")
         if (status in (400, 401) and code == 124) or (status == 401 and code is None):
-            return TokenRefused(f"Zoom refused the access token ({said}).", token)
+            return AccessTokenRejected(f"Zoom refused the access token ({said}).", token)
         if "next page token" in unedited.lower() and any(key == "next_page_token" for key, _ in params):
             return PageTokenExpired(f"Zoom's page token ended ({said}).")
         if code == 4711:
             self._auth.forget(token)
-        cure = _CURES.get((status, code or 0)) or _DEFAULT_CURES.get(status) or "Correct the query."
-        return PermanentError(f"Zoom refused the request ({said}). {cure}")
+        remedy = _REMEDIES.get((status, code or 0)) or _DEFAULT_REMEDIES.get(status) or "Correct the query."
+        return PermanentError(f"Zoom refused the request ({said}). {remedy}")
 
 
 def _words(body: dict[str, object]) -> str:

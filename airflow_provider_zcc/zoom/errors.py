@@ -24,15 +24,15 @@ class InvalidSettings(PermanentError, ValueError):
     """The connection's settings are missing or unusable; found out before any request is made."""
 
 
-class PassingError(ZoomError):
+class TransientError(ZoomError):
     """An outage or an unreadable answer: the same request may succeed later."""
 
 
-class IncompleteAnswer(PassingError):
+class IncompleteResponse(TransientError):
     """Zoom reported more engagements than it delivered, also when the window was read again."""
 
 
-class TokenRefused(ZoomError):
+class AccessTokenRejected(ZoomError):
     """The access token ended before its time; a new one is needed.
 
     :param token: the token that was refused, so that only that one is replaced.
@@ -72,7 +72,7 @@ class RateLimitedUntil(RateLimited):
         return min(self.retry_at - datetime.now(UTC), _LONGEST_WAIT)
 
 
-class Stopped(ZoomError):
+class ReadCancelled(ZoomError):
     """The reading was told to stop before it was done."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ import requests
 from urllib3.exceptions import HTTPError, LocationValueError
 
 from airflow_provider_zcc.zoom.connections import answered_within
-from airflow_provider_zcc.zoom.errors import InvalidSettings, PassingError, PermanentError, RateLimited
+from airflow_provider_zcc.zoom.errors import InvalidSettings, PermanentError, RateLimited, TransientError
 
 _LONGEST_QUOTE = 300
 #: Words of the errors of TLS that will come again. A handshake that was cut off passes.
@@ -27,7 +27,7 @@ _LONGEST_ANSWER, _LARGEST_BODY = 120.0, 1 << 28
 
 
 @dataclass(frozen=True)
-class Reply:
+class Response:
     """What a server answered.
 
     :param status: HTTP status.
@@ -59,13 +59,13 @@ def no_proxies_in_the_clear(url: str) -> dict[str, Any] | None:
     return {"http": None, "all": None} if url.startswith("http:") else None
 
 
-def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> Reply:
+def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> Response:
     """Send one request and refuse whatever is not an answer of the server that was asked.
 
     :param request: a method of a session that can be cut off.
     :param url: where to.
     :param kwargs: passed on.
-    :raises PassingError: if the connection or the body broke.
+    :raises TransientError: if the connection or the body broke.
     :raises PermanentError: if certificates are wrong or the server redirects.
     """
     longest = max(_LONGEST_ANSWER, kwargs.get("timeout") or 0.0)
@@ -75,7 +75,7 @@ def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> 
             with request(url, allow_redirects=False, stream=True, **kwargs) as response:
                 body = _body(response, url)
             if too_late.is_set():
-                raise PassingError(f"The answer of {_host(url)} did not end: {longest:.0f} s until now.")
+                raise TransientError(f"The answer of {_host(url)} did not end: {longest:.0f} s until now.")
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError, UnicodeError):
         raise InvalidSettings(f"{_host(url)} is not a host that can be asked. Check the connection.") from None
     except requests.exceptions.TooManyRedirects as error:
@@ -86,7 +86,7 @@ def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> 
                 f"The TLS certificate of {_host(url)} could not be verified. "
                 "Check the connection's host, and the proxy or certificate bundle of this worker."
             ) from None
-        raise PassingError(
+        raise TransientError(
             f"The connection to {_host(url)} broke ({type(error).__name__}). Check the network if this goes on."
         ) from None
     except OSError as error:
@@ -95,7 +95,7 @@ def send(request: Callable[..., requests.Response], url: str, **kwargs: Any) -> 
             "CURL_CA_BUNDLE names on this worker."
         ) from None
     signature = response.request.headers.get("Authorization", "")
-    return Reply(response.status_code, response.headers, body, str(signature))
+    return Response(response.status_code, response.headers, body, str(signature))
 
 
 def _body(response: requests.Response, url: str) -> bytes:
@@ -104,7 +104,7 @@ def _body(response: requests.Response, url: str) -> bytes:
         pieces.append(piece)
         size += len(piece)
         if size > _LARGEST_BODY:
-            raise PassingError(f"The answer of {_host(url)} did not end: {size} bytes until now.")
+            raise TransientError(f"The answer of {_host(url)} did not end: {size} bytes until now.")
     return b"".join(pieces)
 
 
@@ -115,7 +115,7 @@ def _redirected(url: str, status: object) -> PermanentError:
     )
 
 
-def error_body(reply: Reply) -> dict[str, Any]:
+def error_body(reply: Response) -> dict[str, Any]:
     """Read the JSON object of an error; an HTML page or nonsense gives an empty one."""
     try:
         body = json.loads(reply.body)
@@ -137,7 +137,7 @@ def quote(words: object, hidden: Iterable[str] = ()) -> str:
     return text[:_LONGEST_QUOTE]
 
 
-def rate_limited(reply: Reply, words: str) -> RateLimited:
+def rate_limited(reply: Response, words: str) -> RateLimited:
     """Turn an HTTP 429 into its error.
 
     :param reply: the answer.

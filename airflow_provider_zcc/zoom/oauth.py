@@ -14,9 +14,9 @@ import requests
 from requests.auth import AuthBase
 
 from airflow_provider_zcc.zoom.connections import session
-from airflow_provider_zcc.zoom.errors import PassingError, PermanentError, ZoomError
+from airflow_provider_zcc.zoom.errors import PermanentError, TransientError, ZoomError
 from airflow_provider_zcc.zoom.http import (
-    Reply,
+    Response,
     error_body,
     no_proxies_in_the_clear,
     quote,
@@ -52,7 +52,7 @@ class TokenSource:
         :param timeout: seconds for the request, if one is needed.
         :param on_token: told every new token before it is used, so that it can be masked in logs.
         :raises PermanentError: if Zoom refuses the credentials.
-        :raises PassingError: if the token endpoint cannot be reached or answers nonsense.
+        :raises TransientError: if the token endpoint cannot be reached or answers nonsense.
         :raises RateLimited: if it answers HTTP 429.
         """
         fetches = self._fetches_ended
@@ -101,14 +101,14 @@ class TokenSource:
             raise self._error(reply, body)
         token = body.get("access_token")
         if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
-            raise PassingError("Zoom's token endpoint answered without a usable access token. Check token_url.")
+            raise TransientError("Zoom's token endpoint answered without a usable access token. Check token_url.")
         if on_token:
             on_token(token)
         life = body.get("expires_in")
         life = float(life) if isinstance(life, int | float) and life > 0 else _USUAL_LIFE
         self._token, self._ends = token, asked + max(life - _LEAD, life / 2)
 
-    def _error(self, reply: Reply, body: dict[str, object]) -> Exception:
+    def _error(self, reply: Response, body: dict[str, object]) -> Exception:
         credentials = self._credentials
         reason = body.get("reason") or body.get("message") or body.get("error_description") or ""
         both = f"{credentials.client_id}:{credentials.client_secret}".encode()
@@ -120,17 +120,17 @@ class TokenSource:
             return rate_limited(reply, words)
         said = f"HTTP {status}" + "".join(f", {part}" for part in (code, words) if part)
         if status != 404 and (status >= 500 or not body):
-            return PassingError(f"Zoom's token endpoint gave no token ({said}). Check token_url if this goes on.")
+            return TransientError(f"Zoom's token endpoint gave no token ({said}). Check token_url if this goes on.")
         if status == 404:
-            cure = "Check the connection's token_url."
+            remedy = "Check the connection's token_url."
         elif code == "invalid_client":
-            cure = "Check the connection's login (Client ID) and password (Client Secret)."
+            remedy = "Check the connection's login (Client ID) and password (Client Secret)."
         else:
-            cure = (
+            remedy = (
                 "Check the connection's account_id, and that the Server-to-Server OAuth app "
                 "is activated in the Zoom App Marketplace."
             )
-        return PermanentError(f"Zoom refused to issue an access token ({said}). {cure}")
+        return PermanentError(f"Zoom refused to issue an access token ({said}). {remedy}")
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_zcc.zoom.errors import PassingError
+from airflow_provider_zcc.zoom.errors import TransientError
 
 
 class _Page(msgspec.Struct):
@@ -69,14 +69,14 @@ def parse_page(body: bytes) -> Page:
     """Cut a page into its records.
 
     :param body: the answer.
-    :raises PassingError: if it is not a page of engagements in UTF-8 encoded JSON.
+    :raises TransientError: if it is not a page of engagements in UTF-8 encoded JSON.
     """
     try:
         _require_utf8(body)
         page, slices = _cut_out(body)
         total = None if page.total_records is None else int(page.total_records)
         if page.engagements is None and total != 0:
-            raise PassingError(_unreadable("it holds no list of engagements"))
+            raise TransientError(_unreadable("it holds no list of engagements"))
         # A JSON string has no bare line break, so those that are there stand between tokens.
         broken = b"\n" in body or b"\r" in body
         lines: list[bytes | memoryview] = [_on_one_line(piece) if broken else piece for piece in slices]
@@ -84,7 +84,7 @@ def parse_page(body: bytes) -> Page:
     except (UnicodeDecodeError, msgspec.DecodeError, ValueError, RecursionError) as error:
         # The decoder's words name a type or a position, never a value.
         reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not text in UTF-8 or not a number"
-        raise PassingError(_unreadable(reason)) from None
+        raise TransientError(_unreadable(reason)) from None
     return Page(records, page.next_page_token or None, total, (page.echoed_from, page.echoed_to))
 
 

@@ -12,7 +12,7 @@ from operator import itemgetter
 import msgspec
 from msgspec.structs import replace
 
-from airflow_provider_zcc.zoom.errors import IncompleteAnswer, PageTokenExpired, PassingError
+from airflow_provider_zcc.zoom.errors import IncompleteResponse, PageTokenExpired, TransientError
 from airflow_provider_zcc.zoom.page import Page, Record
 from airflow_provider_zcc.zoom.window import Place, Window, possible_instants
 
@@ -29,7 +29,7 @@ _DEAD_READINGS = 3
 _SMALLEST_APART = 1 << 14
 
 
-class Kept(msgspec.Struct, frozen=True, gc=False):
+class RecordBatch(msgspec.Struct, frozen=True, gc=False):
     """Records that belong to the window.
 
     :param lines: their JSON, each with a line break behind it.
@@ -60,17 +60,17 @@ class Pagination:
         self._left_to_others: set[str | bytes] = set()
         self._page: Page
 
-    def batches(self, first_page: Page) -> Iterator[list[Kept]]:
+    def batches(self, first_page: Page) -> Iterator[list[RecordBatch]]:
         """Yield the window's records, a page at a time.
 
         :param first_page: the first page.
-        :raises IncompleteAnswer: if records are missing for good.
-        :raises PassingError: if pages lead in a circle, or page tokens die again and again.
+        :raises IncompleteResponse: if records are missing for good.
+        :raises TransientError: if pages lead in a circle, or page tokens die again and again.
         """
         self._page = first_page
         return self._readings()
 
-    def _readings(self) -> Iterator[list[Kept]]:
+    def _readings(self) -> Iterator[list[RecordBatch]]:
         yield from self._reading()
         short = dead = 0
         while problem := self._problem():
@@ -95,7 +95,7 @@ class Pagination:
         """
         return record.identity in self._seen and record.identity not in self._left_to_others
 
-    def _reading(self) -> Iterator[list[Kept]]:
+    def _reading(self) -> Iterator[list[RecordBatch]]:
         """Follow the page tokens from the first page to the last, or to where a token dies."""
         self._died = False
         self._total: int | None = None
@@ -113,7 +113,7 @@ class Pagination:
             if token is None:
                 return
             if token in tokens or futile == _MOST_FUTILE_PAGES:
-                raise PassingError(
+                raise TransientError(
                     f"Zoom's pages from {self._span} lead in a circle: they bring nothing new and do not end. "
                     "Try again later; if it goes on, read a shorter interval."
                 )
@@ -124,7 +124,7 @@ class Pagination:
                 self._died = True
                 return
 
-    def _new_records(self, delivered: set[str | bytes]) -> list[Kept]:
+    def _new_records(self, delivered: set[str | bytes]) -> list[RecordBatch]:
         chosen: list[tuple[Record, bool]] = []
         for record in self._page.records:
             if record.identity in delivered:
@@ -161,9 +161,11 @@ class Pagination:
         if problem is None:
             return
         if self._died:
-            raise PassingError(f"{problem} So did {_DEAD_READINGS} more. Try again later, or read a shorter interval.")
+            raise TransientError(
+                f"{problem} So did {_DEAD_READINGS} more. Try again later, or read a shorter interval."
+            )
         if self._fail_if_incomplete:
-            raise IncompleteAnswer(
+            raise IncompleteResponse(
                 f"{problem} Reading again brought no more. Try again later, or accept it with on_incomplete='warn'."
             )
         log.warning("%s Reading again brought no more; going on without the rest.", problem)
@@ -173,12 +175,12 @@ class Pagination:
         return f"{self._window.start:%Y-%m-%dT%H:%M:%SZ} to {self._window.end:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _kept(chosen: Iterable[tuple[Record, bool]], *, unsure: bool) -> list[Kept]:
+def _kept(chosen: Iterable[tuple[Record, bool]], *, unsure: bool) -> list[RecordBatch]:
     """Join the lines of records, so that a page waits for its turn in one piece; those in doubt stand alone."""
     records = [record for record, _ in chosen]
     if unsure:
-        return [Kept(_lines([record]), 1, replace(record, line=bytes(record.line))) for record in records]
-    return [Kept(_lines(records), len(records), None)]
+        return [RecordBatch(_lines([record]), 1, replace(record, line=bytes(record.line))) for record in records]
+    return [RecordBatch(_lines(records), len(records), None)]
 
 
 def _lines(records: list[Record]) -> bytes | mmap:

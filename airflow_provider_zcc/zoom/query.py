@@ -62,7 +62,7 @@ class Filters:
     timezone: str = "UTC"
 
     @classmethod
-    def checked(
+    def validated(
         cls,
         *,
         queue_id: str | None = None,
@@ -127,12 +127,12 @@ class Query:
 
     def windows(self) -> list[Window]:
         """Cut the interval into windows that Zoom accepts, and whose records can be told apart."""
-        cut = after_first_pass(self.end, self.clock)
+        cut = after_first_pass(self.end, self.tz)
         if cut is None or not self.start < cut < self.end:
-            return windows_between(self.start, self.end, self.clock)
+            return windows_between(self.start, self.end, self.tz)
         return [
-            *windows_between(self.start, cut, self.clock),
-            *windows_between(cut, self.end, self.clock),
+            *windows_between(self.start, cut, self.tz),
+            *windows_between(cut, self.end, self.tz),
         ]
 
     def counting_parameters(self) -> list[list[tuple[str, str]]]:
@@ -144,7 +144,7 @@ class Query:
             return []
         return [
             self.parameters(Window(window.start, window.end - timedelta(seconds=1)), page_size=1)
-            for window in windows_between(self.start, self.end, self.clock)
+            for window in windows_between(self.start, self.end, self.tz)
         ]
 
     def parameters(
@@ -160,8 +160,8 @@ class Query:
         parameters = [
             ("page_size", str(page_size)),
             ("timezone", filters.timezone),
-            ("from", self.wire_time(window.start)),
-            ("to", self.wire_time(window.end)),
+            ("from", self.format_timestamp(window.start)),
+            ("to", self.format_timestamp(window.end)),
             *[("channel_types", value) for value in filters.channel_types],
             *[("channel_sources", value) for value in filters.channel_sources],
         ]
@@ -171,7 +171,7 @@ class Query:
             parameters.append(("next_page_token", next_page_token))
         return parameters
 
-    def wire_time(self, instant: datetime) -> str:
+    def format_timestamp(self, instant: datetime) -> str:
         """Write an instant as Zoom reads it.
 
         In the ``Z`` form Zoom reads the clock of ``timezone``, whatever the letter; that is right for UTC
@@ -179,12 +179,12 @@ class Query:
 
         :param instant: timezone-aware.
         """
-        if self.clock is UTC:
+        if self.tz is UTC:
             return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return instant.astimezone(self.clock).isoformat(timespec="seconds")
+        return instant.astimezone(self.tz).isoformat(timespec="seconds")
 
     @property
-    def clock(self) -> tzinfo:
+    def tz(self) -> tzinfo:
         """The timezone in which Zoom reads and writes times for this query."""
         return UTC if self.filters.timezone == "UTC" else pendulum.timezone(self.filters.timezone)
 

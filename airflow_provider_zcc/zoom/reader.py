@@ -20,9 +20,9 @@ from operator import attrgetter
 
 from airflow_provider_zcc.zoom.client import ZoomClient
 from airflow_provider_zcc.zoom.connections import cut_off
-from airflow_provider_zcc.zoom.errors import IncompleteAnswer, Stopped
+from airflow_provider_zcc.zoom.errors import IncompleteResponse, ReadCancelled
 from airflow_provider_zcc.zoom.page import Page, Record, parse_page
-from airflow_provider_zcc.zoom.pagination import Kept, Pagination
+from airflow_provider_zcc.zoom.pagination import Pagination, RecordBatch
 from airflow_provider_zcc.zoom.query import PAGE_SIZE, PATH, Query
 from airflow_provider_zcc.zoom.window import Window, possible_instants
 
@@ -63,7 +63,7 @@ class Counts:
 
 
 @dataclass
-class _Section:
+class _WindowState:
     """A window on its way through the reader.
 
     :param size: records that it should hold; None for the whole of what the query asks for.
@@ -78,9 +78,9 @@ class _Section:
     busy: bool = False
     finished: bool = False
     pagination: Pagination | None = None
-    pages: Iterator[list[Kept]] | None = None
+    pages: Iterator[list[RecordBatch]] | None = None
     delivered: int = 0
-    batches: deque[list[Kept]] = field(default_factory=deque)
+    batches: deque[list[RecordBatch]] = field(default_factory=deque)
 
     @property
     def left(self) -> float:
@@ -107,7 +107,7 @@ class EngagementReader:
         self._query = query
         self._max_concurrency = max_concurrency
         self._fail_if_incomplete = fail_if_incomplete
-        self._sections = [_Section(window) for window in query.windows()]
+        self._sections = [_WindowState(window) for window in query.windows()]
         self._months = self._unasked = len(self._sections)
         self._in_parts: float = 0
         self._without_total = False
@@ -150,7 +150,7 @@ class EngagementReader:
         self.stop()
 
     def stop(self) -> None:
-        """Stop reading: no further request is sent, none is waited for, and an iterator of batches raises Stopped."""
+        """Stop reading: send no further request, and make an iterator of batches raise ReadCancelled."""
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
@@ -165,13 +165,13 @@ class EngagementReader:
             if thread is not this:
                 thread.join(max(0.0, self._farewell - time.monotonic()))
 
-    def _next_batch(self) -> list[Kept] | None:
+    def _next_batch(self) -> list[RecordBatch] | None:
         with self._changed:
             while True:
                 if self._first_error:
                     raise self._first_error
                 if self._stop.is_set():
-                    raise Stopped
+                    raise ReadCancelled
                 if not self._sections:
                     return None
                 head = self._sections[0]
@@ -193,13 +193,13 @@ class EngagementReader:
         if self._in_parts >= self.counts.expected:
             return
         # A count that was too high once is no loss.
-        totals = [self._ask(_Section(window), None).total_records for window in self._query.windows()]
+        totals = [self._ask(_WindowState(window), None).total_records for window in self._query.windows()]
         reported = min(self.counts.expected, sum(math.inf if total is None else total for total in totals))
         if self._in_parts >= reported:
             return
         problem = f"Zoom reports {reported} engagements, and {self._in_parts} when asked for parts."
         if self._fail_if_incomplete:
-            raise IncompleteAnswer(f"{problem} Try again later, or accept it with on_incomplete='warn'.")
+            raise IncompleteResponse(f"{problem} Try again later, or accept it with on_incomplete='warn'.")
         log.warning("%s Going on without the rest.", problem)
 
     def _is_first_copy(self, record: Record) -> bool:
@@ -209,7 +209,7 @@ class EngagementReader:
                 self.counts.duplicates_dropped += 1
             return False
         self._unsure.add(record.identity)
-        instants = possible_instants(record.start_time, self._query.clock)
+        instants = possible_instants(record.start_time, self._query.tz)
         if instants and (max(instants) < self._query.start or min(instants) >= self._query.end):
             self.counts.outside_interval += 1
         return True
@@ -228,7 +228,7 @@ class EngagementReader:
         try:
             while section := self._take():
                 self._read_on(section)
-        except Stopped:
+        except ReadCancelled:
             return
         except BaseException as error:
             with self._changed:
@@ -236,7 +236,7 @@ class EngagementReader:
                 self._stop.set()
                 self._changed.notify_all()
 
-    def _take(self) -> _Section | None:
+    def _take(self) -> _WindowState | None:
         """Return the most urgent window; wait while there may be one later."""
         with self._changed:
             while not self._stop.is_set() and not all(section.finished for section in self._sections):
@@ -246,7 +246,7 @@ class EngagementReader:
                 self._changed.wait()
             return None
 
-    def _most_urgent(self) -> _Section | None:
+    def _most_urgent(self) -> _WindowState | None:
         """Choose a window to read a page of: the one of the lowest rank. If too much waits, only the one awaited."""
         near = self._near()
         if self._waiting_bytes >= _MOST_WAITING_BYTES:
@@ -273,10 +273,10 @@ class EngagementReader:
             else:
                 section.rank = section.window.start.timestamp()
 
-    def _near(self) -> list[_Section]:
+    def _near(self) -> list[_WindowState]:
         return self._sections[: 2 * self._max_concurrency]
 
-    def _read_on(self, section: _Section) -> None:
+    def _read_on(self, section: _WindowState) -> None:
         """Read the next page of a window."""
         pages = section.pages or self._open(section)
         if pages is None:
@@ -294,7 +294,7 @@ class EngagementReader:
             self._rank()
             self._changed.notify_all()
 
-    def _open(self, section: _Section) -> Iterator[list[Kept]] | None:
+    def _open(self, section: _WindowState) -> Iterator[list[RecordBatch]] | None:
         """Ask for a window's first page. Return its pages, or None if the first shows that the window has to be cut."""
         ask = partial(self._ask, section)
         page = ask(None)
@@ -315,7 +315,7 @@ class EngagementReader:
                 log.warning("Zoom does not say how many engagements there are: whether all came cannot be checked.")
         return section.pages
 
-    def _ask(self, section: _Section, page_token: str | None) -> Page:
+    def _ask(self, section: _WindowState, page_token: str | None) -> Page:
         parameters = self._query.parameters(section.window, next_page_token=page_token)
         this = threading.current_thread()
         self._asking.add(this)
@@ -324,7 +324,7 @@ class EngagementReader:
         finally:
             self._asking.discard(this)
 
-    def _cut(self, section: _Section, total: int) -> bool:
+    def _cut(self, section: _WindowState, total: int) -> bool:
         """Cut a window that holds too much into smaller ones.
 
         The cuts depend on what Zoom counts, and not on the order in which threads get there: the same data gives
@@ -338,7 +338,8 @@ class EngagementReader:
             return False
         density = total / (section.window.end - section.window.start).total_seconds()
         parts = [
-            _Section(window, size, expected=density * (window.end - window.start).total_seconds()) for window in windows
+            _WindowState(window, size, expected=density * (window.end - window.start).total_seconds())
+            for window in windows
         ]
         with self._changed:
             place = self._sections.index(section)
@@ -354,5 +355,5 @@ class EngagementReader:
             self.counts.all_asked = self._unasked == 0
 
 
-def _size_of(batch: list[Kept]) -> int:
+def _size_of(batch: list[RecordBatch]) -> int:
     return sum(len(kept.lines) for kept in batch)

@@ -75,7 +75,7 @@ def test_everything_explained_is_a_message(explained: str) -> None:
     assert any(_matches(explained, message) for message in MESSAGES)
 
 
-@pytest.mark.parametrize("code", sorted({code for _, code in client._CURES}))
+@pytest.mark.parametrize("code", sorted({code for _, code in client._REMEDIES}))
 def test_every_code_of_zoom_that_has_a_cure_is_explained(code: int) -> None:
     assert re.search(rf"code {code}\b", PAGE)
 

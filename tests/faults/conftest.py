@@ -88,7 +88,7 @@ def leave_no_time_between_tries(monkeypatch: pytest.MonkeyPatch, ending: Ending)
         "airflow_provider_zcc.zoom.client.wait_random_exponential",
         lambda **_: wait_random_exponential(multiplier=0.01, max=0.05),
     )
-    monkeypatch.setitem(ZoomClient.__init__.__kwdefaults__, "patience", _IMPATIENT if ending.error else _PATIENT)
+    monkeypatch.setitem(ZoomClient.__init__.__kwdefaults__, "retry_timeout", _IMPATIENT if ending.error else _PATIENT)
 
 
 def connect_s3(

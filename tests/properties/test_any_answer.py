@@ -26,7 +26,7 @@ QUESTIONS = st.sampled_from(
 def ask(server: RawServer, question: list[tuple[str, str]]) -> Page | ZoomError:
     credentials = Credentials("an-app", SECRET, "an-account", f"{server.url}/oauth/token")
     settings = Settings(credentials, api_url=f"{server.url}/v2", requests_per_second=100_000.0, timeout=5.0)
-    client = ZoomClient(settings, token_source=TokenSource(credentials), patience=0)
+    client = ZoomClient(settings, token_source=TokenSource(credentials), retry_timeout=0)
     with client.session:
         try:
             return client.get(PATH, question, parse_page)

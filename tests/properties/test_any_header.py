@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from airflow_provider_zcc.zoom.http import Reply, error_body, quote, rate_limited, retry_after
+from airflow_provider_zcc.zoom.http import Response, error_body, quote, rate_limited, retry_after
 from tests.properties.profile import examples
 
 NOW = datetime(2026, 11, 9, 12, tzinfo=UTC)
@@ -84,7 +84,7 @@ def test_an_instant_is_read_in_each_of_the_spellings_of_a_retry_after(instant: d
 def test_any_429_is_an_error_that_quotes_its_words(value: str | None, words: str) -> None:
     headers = {} if value is None else {"Retry-After": value}
 
-    error = rate_limited(Reply(429, CaseInsensitiveDict(headers), b""), words)
+    error = rate_limited(Response(429, CaseInsensitiveDict(headers), b""), words)
 
     assert words in str(error)
     assert error.retry_at is None or error.retry_at.utcoffset() is not None
@@ -93,7 +93,7 @@ def test_any_429_is_an_error_that_quotes_its_words(value: str | None, words: str
 @examples(300, 8_000)
 @given(body=st.binary() | st.text().map(str.encode) | st.text().map(lambda text: text.encode("utf-16")))
 def test_any_body_of_an_error_is_an_object_or_an_empty_one(body: bytes) -> None:
-    assert isinstance(error_body(Reply(400, {}, body)), dict)
+    assert isinstance(error_body(Response(400, {}, body)), dict)
 
 
 @examples(150, 4_000)

@@ -74,12 +74,10 @@ def test_the_windows_of_an_interval_tile_it_however_they_are_split(query: Query,
     assert windows[0].start == query.start
     assert windows[-1].end == query.end
     assert all(before.end == after.start for before, after in pairwise(windows))
-    assert all(window.start < window.end for window in windows) or windows == [
-        Window(query.start, query.end, query.clock)
-    ]
+    assert all(window.start < window.end for window in windows) or windows == [Window(query.start, query.end, query.tz)]
     assert all(window.end - window.start <= LONGEST_WINDOW for window in windows)
     assert all(bound.microsecond == 0 for window in windows for bound in (window.start, window.end))
-    assert all(window.timezone is query.clock for window in windows)
+    assert all(window.timezone is query.tz for window in windows)
 
 
 @st.composite
@@ -119,7 +117,7 @@ def test_an_engagement_belongs_to_one_window_of_the_interval_it_began_in_or_is_l
             # A reader keeps the first copy of those in doubt, and the one that is certain.
             assert keepers
             assert len(keepers) == 1 or keepers == unsure
-            assert len(keepers) == 1 or len(possible_instants(text, query.clock)) == 2
+            assert len(keepers) == 1 or len(possible_instants(text, query.tz)) == 2
         else:
             assert not keepers
 
@@ -137,7 +135,7 @@ TIMES = st.one_of(
 @examples(500, 10_000)
 @given(text=TIMES | JSON_VALUES, zone=st.sampled_from(ZONES))
 def test_any_text_is_a_time_with_an_instant_or_two_or_none(text: object, zone: str) -> None:
-    clock = Query(ANCHORS[0], ANCHORS[0] + SECOND, Filters(timezone=zone)).clock
+    clock = Query(ANCHORS[0], ANCHORS[0] + SECOND, Filters(timezone=zone)).tz
     window = Window(ANCHORS[0], ANCHORS[0] + timedelta(days=1), clock)
 
     found = possible_instants(text, clock)
@@ -151,7 +149,7 @@ def test_any_text_is_a_time_with_an_instant_or_two_or_none(text: object, zone: s
 @examples(200, 8_000)
 @given(instant=instants(), zone=st.sampled_from(ZONES))
 def test_an_instant_is_among_those_that_its_spelling_can_mean(instant: datetime, zone: str) -> None:
-    clock = Query(instant, instant + SECOND, Filters(timezone=zone)).clock
+    clock = Query(instant, instant + SECOND, Filters(timezone=zone)).tz
 
     meanings = [possible_instants(text, clock) for text in spellings(instant, zone)]
 

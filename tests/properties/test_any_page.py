@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from airflow_provider_zcc.zoom.errors import PassingError
+from airflow_provider_zcc.zoom.errors import TransientError
 from airflow_provider_zcc.zoom.page import Page, parse_page
 from tests.properties.bodies import BODIES, PAGES, SOUND_SHAPES
 from tests.properties.profile import examples
@@ -97,7 +97,7 @@ def assert_holds_the_records_of(page: Page, body: bytes) -> None:
 def test_any_body_is_a_page_of_records_cut_from_it_or_a_passing_error(body: bytes) -> None:
     try:
         page = parse_page(body)
-    except PassingError:
+    except TransientError:
         event("no page")
         return
     event(f"a page of {min(len(page.records), 3)} records or more")
@@ -159,7 +159,7 @@ def test_a_body_of_a_million_bytes_takes_seconds_at_most(unit: bytes, start: byt
 
     try:
         records = parse_page(body).records
-    except PassingError:
+    except TransientError:
         records = []
 
     assert time.thread_time() - began < 5

@@ -210,7 +210,7 @@ def in_small_portions(reading: Reading) -> Iterator[None]:
 def client_of(server: SimulatorServer) -> Iterator[ZoomClient]:
     """Return a client with a token of its own, since simulators that were set up anew know none."""
     settings = settings_for(server, requests_per_second=1_000_000.0)
-    client = ZoomClient(settings, token_source=TokenSource(settings.credentials), patience=10.0)
+    client = ZoomClient(settings, token_source=TokenSource(settings.credentials), retry_timeout=10.0)
     with client.session:
         yield client
 

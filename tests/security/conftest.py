@@ -15,6 +15,6 @@ __all__ = ["botocore_data_is_read_once", "bucket", "connect_zoom", "s3_server", 
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give an outage up after a few attempts, so that trying again is logged, and takes no two minutes."""
-    monkeypatch.setitem(client.ZoomClient.__init__.__kwdefaults__, "patience", 0.04)
-    monkeypatch.setattr(zoom_contact_center, "_BRIEF_PATIENCE", 0.04)
+    monkeypatch.setitem(client.ZoomClient.__init__.__kwdefaults__, "retry_timeout", 0.04)
+    monkeypatch.setattr(zoom_contact_center, "_BRIEF_RETRY_TIMEOUT", 0.04)
     monkeypatch.setattr(client, "wait_random_exponential", lambda **_: wait_fixed(0.02))

@@ -723,7 +723,7 @@ def test_no_object_shows_what_it_knows(world: World) -> None:
         session=session,
         auth=session.auth,
         token_source=session.auth._source,
-        pacer=client._pacer,
+        limiter=client._rate_limiter,
         reader=reader,
         counts=reader.counts,
         query=reader._query,

@@ -175,4 +175,4 @@ for found in pkgutil.walk_packages(zoom.__path__, zoom.__name__ + "."):
     print(found.name.rpartition(".")[2])
 assert "airflow" not in sys.modules
 """
-    assert {"client", "oauth", "pacing", "query", "reader"} <= set(printed_by(code).split())
+    assert {"client", "oauth", "rate_limiter", "query", "reader"} <= set(printed_by(code).split())

@@ -15,12 +15,12 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.zoom.errors import (
-    IncompleteAnswer,
+    IncompleteResponse,
     InvalidQuery,
     InvalidSettings,
-    PassingError,
     PermanentError,
     RateLimited,
+    TransientError,
     ZoomError,
 )
 from tests.airflow_version import AIRFLOW
@@ -529,8 +529,8 @@ class TestWrongQuestions:
         (PermanentError("words"), True),
         (InvalidQuery("words"), True),
         (InvalidSettings("words"), True),
-        (PassingError("words"), False),
-        (IncompleteAnswer("words"), False),
+        (TransientError("words"), False),
+        (IncompleteResponse("words"), False),
         (RateLimited("words"), False),
     ],
 )

@@ -286,7 +286,7 @@ class TestDeferring:
 
     @pytest.mark.parametrize("faults", [[refusing(503, 503, "Unavailable.")], [daily_limit_until(hours_from_now(6))]])
     def test_what_may_pass_is_left_to_the_trigger(self, zoom: SimulatorServer, mocker: Any, faults: list[Fault]):
-        mocker.patch("airflow_provider_zcc.hooks.zoom_contact_center._BRIEF_PATIENCE", 0.0)
+        mocker.patch("airflow_provider_zcc.hooks.zoom_contact_center._BRIEF_RETRY_TIMEOUT", 0.0)
         zoom.simulator.faults = faults
         assert isinstance(deferral_of(sensor(deferrable=True)).trigger, EngagementsTrigger)
 

@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_provider_zcc.transfers.upload import upload
-from airflow_provider_zcc.zoom.errors import PassingError
+from airflow_provider_zcc.zoom.errors import TransientError
 from airflow_provider_zcc.zoom.jsonl import JsonLines
 from tests.unit.conftest import Bucket
 
@@ -24,7 +24,7 @@ def test_an_error_of_the_reading_is_not_taken_for_one_of_s3_while_a_part_is_on_i
     def batches() -> Iterator[bytes]:
         yield os.urandom(MUCH)
         assert on_its_way.wait(20)
-        raise PassingError("Zoom is down.")
+        raise TransientError("Zoom is down.")
 
     def hold(**_: Any) -> None:
         on_its_way.set()
@@ -37,7 +37,7 @@ def test_an_error_of_the_reading_is_not_taken_for_one_of_s3_while_a_part_is_on_i
     # Once the transfer knows of the failure, what is left of the part fails with the same error.
     threading.Timer(0.5, failed.set).start()
 
-    with pytest.raises(PassingError, match=r"Zoom is down\."):
+    with pytest.raises(TransientError, match=r"Zoom is down\."):
         upload(lines, hook, bucket.name, "day.jsonl", reader=Mock(killed=False))
 
     assert bucket.keys() == []

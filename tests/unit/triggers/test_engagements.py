@@ -93,7 +93,7 @@ def asked_while_it_ran_on(running: EngagementsTrigger, server: SimulatorServer, 
 @pytest.fixture
 def without_patience(mocker: Any) -> None:
     """A check is one request, so that a passing fault ends it."""
-    mocker.patch("airflow_provider_zcc.hooks.zoom_contact_center._BRIEF_PATIENCE", 0.0)
+    mocker.patch("airflow_provider_zcc.hooks.zoom_contact_center._BRIEF_RETRY_TIMEOUT", 0.0)
 
 
 class TestChecks:

@@ -18,17 +18,17 @@ from tenacity import wait_fixed
 from airflow_provider_zcc.zoom.client import ZoomClient
 from airflow_provider_zcc.zoom.errors import (
     PageTokenExpired,
-    PassingError,
     PermanentError,
     RateLimited,
     RateLimitedUntil,
-    Stopped,
+    ReadCancelled,
+    TransientError,
     ZoomError,
 )
 from airflow_provider_zcc.zoom.http import user_agent
-from airflow_provider_zcc.zoom.pacing import Pacer
 from airflow_provider_zcc.zoom.page import Page, parse_page
 from airflow_provider_zcc.zoom.query import PATH, Filters, Query
+from airflow_provider_zcc.zoom.rate_limiter import RateLimiter
 from tests.conftest import END, StartSimulator, client_for, settings_for
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
@@ -46,7 +46,7 @@ OUTAGE_CURE = "Look at Zoom's status page if this goes on."
 def ask(
     client: ZoomClient, *, page_token: str | None = None, stop: threading.Event | None = None, **filters: Any
 ) -> Page:
-    query = Query(QUERY.start, QUERY.end, Filters.checked(**filters))
+    query = Query(QUERY.start, QUERY.end, Filters.validated(**filters))
     return client.get(PATH, query.parameters(query.windows()[0], next_page_token=page_token), parse_page, stop)
 
 
@@ -149,7 +149,7 @@ def test_every_token_is_announced_before_a_request_carries_it(simulator: Simulat
 def test_a_token_that_is_refused_again_and_again_fails_and_may_be_tried_later(simulator: SimulatorServer) -> None:
     simulator.simulator.faults = [answering(401, {"code": 124, "message": "Invalid access token."}, times=-1)]
 
-    with pytest.raises(PassingError) as error:
+    with pytest.raises(TransientError) as error:
         ask(client_for(simulator))
 
     assert str(error.value) == (
@@ -203,7 +203,7 @@ def test_a_far_away_limit_of_the_token_endpoint_names_its_time(simulator: Simula
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "words", "cure"),
+    ("status", "code", "words", "remedy"),
     [
         (400, 4711, "Invalid access token, does not contain scopes:[contact_center:read].", SCOPE_CURE),
         (400, 300, "The requested report exceeds the 1-month limit.", "Correct the query."),
@@ -236,14 +236,14 @@ def test_a_far_away_limit_of_the_token_endpoint_names_its_time(simulator: Simula
     ],
 )
 def test_a_refusal_is_raised_at_once_with_zooms_words_and_a_cure(
-    simulator: SimulatorServer, status: int, code: int, words: str, cure: str
+    simulator: SimulatorServer, status: int, code: int, words: str, remedy: str
 ) -> None:
     simulator.simulator.faults = [answering(status, {"code": code, "message": words}, times=-1)]
 
     with pytest.raises(PermanentError) as error:
         ask(client_for(simulator))
 
-    assert str(error.value) == f"Zoom refused the request (HTTP {status}, code {code}: {words}). {cure}"
+    assert str(error.value) == f"Zoom refused the request (HTTP {status}, code {code}: {words}). {remedy}"
     assert sent(simulator) == (1, 1)
 
 
@@ -397,30 +397,30 @@ def test_an_outage_that_passes_is_waited_out(simulator: SimulatorServer, fault: 
 def test_an_outage_that_outlasts_the_patience_is_a_passing_error(
     simulator: SimulatorServer, fault: Callable[[int], Fault], message: str
 ) -> None:
-    client = client_for(simulator, patience=0.1, timeout=0.3)
+    client = client_for(simulator, retry_timeout=0.1, timeout=0.3)
     simulator.simulator.faults = [fault(-1)]
 
-    with pytest.raises(PassingError) as error:
+    with pytest.raises(TransientError) as error:
         ask(client)
 
     assert str(error.value) == message.replace("HOST", simulator.url.removeprefix("http://"))
 
 
 def test_an_outage_is_tried_again_until_the_patience_ends(simulator: SimulatorServer) -> None:
-    client = client_for(simulator, patience=0.1)
+    client = client_for(simulator, retry_timeout=0.1)
     simulator.simulator.faults = [answering(500, b"", times=-1)]
 
-    with pytest.raises(PassingError):
+    with pytest.raises(TransientError):
         ask(client)
 
     assert client.requests_sent >= 2
 
 
 def test_without_patience_a_request_is_sent_once(simulator: SimulatorServer) -> None:
-    client = client_for(simulator, patience=0.0)
+    client = client_for(simulator, retry_timeout=0.0)
     simulator.simulator.faults = [answering(500, b"", times=-1)]
 
-    with pytest.raises(PassingError):
+    with pytest.raises(TransientError):
         ask(client)
 
     assert sent(simulator) == (1, 1)
@@ -435,11 +435,11 @@ def test_trying_again_is_logged_with_its_cause(simulator: SimulatorServer, caplo
 
 
 def test_a_stop_ends_the_wait_for_an_outage(simulator: SimulatorServer) -> None:
-    client, stop = client_for(simulator, patience=60.0), threading.Event()
+    client, stop = client_for(simulator, retry_timeout=60.0), threading.Event()
     simulator.simulator.faults = [answering(500, times=-1)]
     threading.Timer(0.1, stop.set).start()
 
-    with pytest.raises(Stopped):
+    with pytest.raises(ReadCancelled):
         ask(client, stop=stop)
 
     assert sent(simulator)[0] == client.requests_sent
@@ -449,7 +449,7 @@ def test_after_a_stop_no_request_is_sent(simulator: SimulatorServer) -> None:
     client, stop = client_for(simulator), threading.Event()
     stop.set()
 
-    with pytest.raises(Stopped):
+    with pytest.raises(ReadCancelled):
         ask(client, stop=stop)
 
     assert sent(simulator) == (0, 0)
@@ -529,7 +529,7 @@ def test_a_limit_that_ends_soon_is_waited_out(simulator: SimulatorServer, value:
 
 
 def test_a_limit_that_has_ended_again_and_again_is_asked_less_and_less_often(simulator: SimulatorServer) -> None:
-    client = client_for(simulator, patience=0.18)
+    client = client_for(simulator, retry_timeout=0.18)
     simulator.simulator.faults = [answering(429, {"code": 4001, "message": "Slow."}, times=-1, **{"Retry-After": "0"})]
     begin = time.monotonic()
 
@@ -560,7 +560,7 @@ def test_a_limit_that_outlasts_the_patience_is_its_own_error(simulator: Simulato
     simulator.simulator.faults = [answering(429, {"code": 4001, "message": "Slow down."}, times=-1, **headers)]
 
     with pytest.raises(RateLimited) as error:
-        ask(client_for(simulator, patience=0.0))
+        ask(client_for(simulator, retry_timeout=0.0))
 
     assert str(error.value) == "Zoom's rate limit was reached (HTTP 429: Slow down.)."
     assert not isinstance(error.value, RateLimitedUntil)
@@ -570,7 +570,7 @@ def test_a_limit_that_outlasts_the_patience_is_its_own_error(simulator: Simulato
 def test_a_limit_lasts_two_and_a_half_times_the_patience(simulator: SimulatorServer) -> None:
     simulator.simulator.faults = [answering(429, times=2, **{"Retry-After": "0.4"})]
 
-    ask(client_for(simulator, patience=0.3))
+    ask(client_for(simulator, retry_timeout=0.3))
 
     assert sent(simulator) == (3, 1)
 
@@ -606,7 +606,7 @@ def test_an_announced_limit_is_kept_from_then_on(simulator: SimulatorServer) -> 
 
 def test_a_daily_limit_says_nothing_of_the_pace(simulator: SimulatorServer, mocker: MockerFixture) -> None:
     client = client_for(simulator)
-    announced = mocker.spy(client._pacer, "announced")
+    announced = mocker.spy(client._rate_limiter, "announced")
     headers = {"X-RateLimit-Type": "Daily-limit", "X-RateLimit-Limit": "5"}
     simulator.simulator.faults = [answering(200, {"total_records": 0, "engagements": []}, **headers)]
     pace = client.requests_per_second
@@ -615,14 +615,14 @@ def test_a_daily_limit_says_nothing_of_the_pace(simulator: SimulatorServer, mock
 
     assert client.requests_per_second == pace
     announced.assert_not_called()
-    assert client._pacer.pace >= pace / 4
+    assert client._rate_limiter.pace >= pace / 4
 
 
 def test_what_zoom_has_left_in_the_second_reaches_the_pace(
     start_simulator: StartSimulator, mocker: MockerFixture
 ) -> None:
     client = client_for(start_simulator(requests_per_second=50))
-    accepted = mocker.spy(client._pacer, "accepted")
+    accepted = mocker.spy(client._rate_limiter, "accepted")
 
     ask(client)
     ask(client)
@@ -650,7 +650,7 @@ def test_what_is_left_is_taken_from_a_readable_limit_per_second_alone(
     simulator: SimulatorServer, mocker: MockerFixture, headers: dict[str, str], remaining: int | None
 ) -> None:
     client = client_for(simulator)
-    accepted = mocker.spy(client._pacer, "accepted")
+    accepted = mocker.spy(client._rate_limiter, "accepted")
     limits = {f"X-RateLimit-{name}": value for name, value in headers.items()}
     simulator.simulator.faults = [answering(200, {"total_records": 0, "engagements": []}, **limits)]
 
@@ -664,7 +664,7 @@ def test_an_announced_limit_is_the_pace_from_the_next_request_on(start_simulator
 
     ask(client)
 
-    assert client._pacer.pace == 40
+    assert client._rate_limiter.pace == 40
 
 
 def test_of_the_requests_that_wait_for_their_turn_the_lowest_rank_is_sent_first(simulator: SimulatorServer) -> None:
@@ -676,7 +676,7 @@ def test_of_the_requests_that_wait_for_their_turn_the_lowest_rank_is_sent_first(
 
     ask(client)
     simulator.simulator.stats.queries.clear()
-    client._pacer.refused(1.0)
+    client._rate_limiter.refused(1.0)
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(get, [5, 3, 1, 4, 0, 2]))
 
@@ -687,8 +687,8 @@ def test_of_the_requests_that_wait_for_their_turn_the_lowest_rank_is_sent_first(
 def test_the_timeout_of_the_settings_is_that_of_the_token_request_too(simulator: SimulatorServer) -> None:
     simulator.simulator.faults = [Fault("delay", on="token", details={"seconds": 1.5})]
 
-    with pytest.raises(PassingError, match="ReadTimeout"):
-        ask(client_for(simulator, patience=0.0, timeout=0.5))
+    with pytest.raises(TransientError, match="ReadTimeout"):
+        ask(client_for(simulator, retry_timeout=0.0, timeout=0.5))
 
     assert sent(simulator)[0] == 0
 
@@ -727,7 +727,7 @@ def virtual_time(mocker: MockerFixture) -> VirtualTime:
     """The time that a client with the patience of production takes; the simulator's goes on as ever."""
     time = VirtualTime()
     mocker.patch("tenacity.time", time)
-    mocker.patch("airflow_provider_zcc.zoom.client.Pacer", partial(Pacer, clock=time.monotonic))
+    mocker.patch("airflow_provider_zcc.zoom.client.RateLimiter", partial(RateLimiter, clock=time.monotonic))
     return time
 
 
@@ -744,7 +744,7 @@ def test_an_outage_is_given_up_after_two_minutes_with_the_last_words(
     client = patient_client(simulator)
     simulator.simulator.faults = [answering(500, {"message": f"Words {number}."}) for number in range(1, 1_000)]
 
-    with pytest.raises(PassingError) as error:
+    with pytest.raises(TransientError) as error:
         ask(client, stop=virtual_time)
 
     assert client.requests_sent > 2
@@ -819,7 +819,7 @@ class Secrets:
 
     def __init__(self, server: SimulatorServer) -> None:
         settings = settings_for(server, timeout=0.5)
-        self._client = ZoomClient(settings, patience=0.0)
+        self._client = ZoomClient(settings, retry_timeout=0.0)
         self._page_token = "a-page-token-of-zoom"
         self.values = ["the-access-token", settings.credentials.client_secret, NUMBER[1:], self._page_token]
         self.echo = f"the-access-token {NUMBER} {NUMBER[1:]} %2B{NUMBER[1:]} {self._page_token}"

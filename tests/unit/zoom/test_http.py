@@ -15,8 +15,8 @@ from pytest_mock import MockerFixture
 from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_zcc.zoom.connections import answered_within, session
-from airflow_provider_zcc.zoom.errors import InvalidSettings, PassingError, PermanentError
-from airflow_provider_zcc.zoom.http import Reply, error_body, quote, rate_limited, retry_after, send, user_agent
+from airflow_provider_zcc.zoom.errors import InvalidSettings, PermanentError, TransientError
+from airflow_provider_zcc.zoom.http import Response, error_body, quote, rate_limited, retry_after, send, user_agent
 from tests.conftest import StartSimulator
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
@@ -26,11 +26,11 @@ LATER = datetime(2026, 11, 9, 12, 0, 7, tzinfo=UTC)
 NUMBER = "+12059300900"
 
 
-def answer(status: int, body: bytes, **headers: str) -> Reply:
-    return Reply(status, CaseInsensitiveDict(headers), body)
+def answer(status: int, body: bytes, **headers: str) -> Response:
+    return Response(status, CaseInsensitiveDict(headers), body)
 
 
-def ask(server: SimulatorServer, timeout: float = 5.0) -> Reply:
+def ask(server: SimulatorServer, timeout: float = 5.0) -> Response:
     url = f"{server.url}/v2/contact_center/engagements"
     return send(session().get, url, params={"consumer_number": NUMBER}, timeout=timeout)
 
@@ -196,7 +196,7 @@ def test_a_broken_connection_is_passing_and_does_not_quote_the_url(
 ) -> None:
     simulator.simulator.faults = [Fault(kind, details={"seconds": 5.0})]
 
-    with pytest.raises(PassingError) as error:
+    with pytest.raises(TransientError) as error:
         ask(simulator, timeout=0.3)
 
     host = simulator.url.removeprefix("http://")
@@ -209,7 +209,7 @@ def test_a_server_that_is_not_there_is_passing() -> None:
         free.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{free.getsockname()[1]}"
 
-        with pytest.raises(PassingError) as error:
+        with pytest.raises(TransientError) as error:
             send(session().get, f"http://{host}/v2", timeout=5.0)
 
     assert str(error.value) == f"The connection to {host} broke (ConnectionError). Check the network if this goes on."
@@ -240,7 +240,7 @@ def test_a_tls_handshake_that_is_cut_off_is_passing() -> None:
             connection.close()
 
         threading.Thread(target=hang_up, daemon=True).start()
-        with pytest.raises(PassingError, match="The connection to 127"):
+        with pytest.raises(TransientError, match="The connection to 127"):
             send(session().get, f"https://{host}/v2", timeout=5.0)
 
 
@@ -275,7 +275,7 @@ def test_a_body_that_comes_in_pieces_may_be_as_large_as_the_largest_and_no_large
     assert ask(simulator).body == b"ten bytes."
 
     answering_with(simulator, b"many more bytes than that")
-    with pytest.raises(PassingError) as error:
+    with pytest.raises(TransientError) as error:
         ask(simulator)
 
     host = simulator.url.removeprefix("http://")
@@ -342,7 +342,7 @@ def test_an_answer_that_trickles_for_ever_is_left(mocker: MockerFixture, beginni
 
     with trickling(beginning, piece) as (url, left):
         # The server is never silent for as long as this.
-        with pytest.raises((PassingError, PermanentError)):
+        with pytest.raises((TransientError, PermanentError)):
             send(session().get, url, timeout=0.5)
 
         assert left.wait(5)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_zcc.zoom.errors import PassingError
+from airflow_provider_zcc.zoom.errors import TransientError
 from airflow_provider_zcc.zoom.jsonl import JsonLines
 from airflow_provider_zcc.zoom.query import Query
 from airflow_provider_zcc.zoom.reader import EngagementReader
@@ -122,11 +122,11 @@ def test_no_more_is_taken_than_was_asked_for() -> None:
 def test_an_error_of_the_reading_comes_out_of_the_read(compressed: bool) -> None:
     def batches() -> Iterator[bytes]:
         yield b"{}\n"
-        raise PassingError("Zoom could not answer.")
+        raise TransientError("Zoom could not answer.")
 
     stream = JsonLines(batches(), gzip=compressed)
 
-    with pytest.raises(PassingError, match=r"Zoom could not answer\."):
+    with pytest.raises(TransientError, match=r"Zoom could not answer\."):
         stream.read()
 
 
@@ -197,10 +197,10 @@ def test_engagements_leave_as_lines_that_hold_what_zoom_sent(start_simulator: St
 def test_what_broke_off_does_not_come_to_an_end(gzip: bool) -> None:
     def broken() -> Iterator[bytes]:
         yield b"1\n2\n"
-        raise PassingError("The connection broke.")
+        raise TransientError("The connection broke.")
 
     lines = JsonLines(broken(), gzip=gzip)
 
     for _ in range(3):
-        with pytest.raises(PassingError, match="broke"):
+        with pytest.raises(TransientError, match="broke"):
             lines.read(1_000)

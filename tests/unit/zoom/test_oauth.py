@@ -13,7 +13,7 @@ import pytest
 import requests
 from pytest_mock import MockerFixture
 
-from airflow_provider_zcc.zoom.errors import PassingError, PermanentError, RateLimited, ZoomError
+from airflow_provider_zcc.zoom.errors import PermanentError, RateLimited, TransientError, ZoomError
 from airflow_provider_zcc.zoom.oauth import BearerAuth, TokenSource, shared_token_source
 from airflow_provider_zcc.zoom.settings import Credentials
 from tests.conftest import StartSimulator, settings_for
@@ -123,7 +123,7 @@ def test_threads_that_waited_for_a_token_that_did_not_come_share_the_failure(sim
     source = source_for(simulator)
 
     def ask(_: int) -> str:
-        with pytest.raises(PassingError) as error:
+        with pytest.raises(TransientError) as error:
             source.token(0.5, None)
         return str(error.value)
 
@@ -226,7 +226,7 @@ def test_an_outage_of_the_token_endpoint_is_passing(
 ) -> None:
     befall(simulator, status, body)
 
-    with pytest.raises(PassingError) as error:
+    with pytest.raises(TransientError) as error:
         token_of(source_for(simulator))
 
     assert str(error.value) == f"Zoom's token endpoint gave no token ({said}). Check token_url if this goes on."
@@ -269,7 +269,7 @@ def test_a_token_endpoint_that_is_not_there_is_a_permanent_error_that_names_toke
 def test_an_answer_without_a_token_fit_for_a_header_is_passing(simulator: SimulatorServer, body: object) -> None:
     befall(simulator, 200, body)
 
-    with pytest.raises(PassingError) as error:
+    with pytest.raises(TransientError) as error:
         token_of(source_for(simulator))
 
     assert str(error.value) == "Zoom's token endpoint answered without a usable access token. Check token_url."
@@ -293,7 +293,7 @@ def test_a_broken_connection_to_the_token_endpoint_is_passing_and_leaves_no_toke
     simulator.simulator.faults = [Fault(kind, on="token")]
     source = source_for(simulator)
 
-    with pytest.raises(PassingError, match=r"The connection to 127\.0\.0\.1"):
+    with pytest.raises(TransientError, match=r"The connection to 127\.0\.0\.1"):
         token_of(source)
 
     assert token_of(source).startswith("simulated.")
@@ -304,7 +304,7 @@ def test_a_token_endpoint_that_hangs_is_given_up_after_the_timeout() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/oauth/token"
         source = TokenSource(Credentials("id", "secret", "account", url))
 
-        with pytest.raises(PassingError, match="ReadTimeout"):
+        with pytest.raises(TransientError, match="ReadTimeout"):
             token_of(source, timeout=0.2)
 
 
@@ -314,7 +314,7 @@ def test_a_token_endpoint_that_is_slow_is_given_up_after_the_timeout_and_asked_a
     simulator.simulator.faults = [Fault("delay", on="token", details={"seconds": 3.0})]
     source = source_for(simulator)
 
-    with pytest.raises(PassingError, match="ReadTimeout"):
+    with pytest.raises(TransientError, match="ReadTimeout"):
         token_of(source, timeout=0.2)
 
     assert token_of(source).startswith("simulated.")

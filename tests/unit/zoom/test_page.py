@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_zcc.zoom.errors import PassingError
+from airflow_provider_zcc.zoom.errors import TransientError
 from airflow_provider_zcc.zoom.page import parse_page
 
 FAITHFUL = [
@@ -78,7 +78,7 @@ def test_half_a_character_survives_byte_for_byte(text: bytes) -> None:
 
 @pytest.mark.parametrize("text", [rb"\ud8zz", rb"\ud8", rb"\ud83d\q", rb"\udc", rb"\ud800\udczz"])
 def test_an_escape_that_is_none_makes_the_answer_unreadable(text: bytes) -> None:
-    with pytest.raises(PassingError):
+    with pytest.raises(TransientError):
         parse_page(page_of(b'{"engagement_id":"a","note":"' + text + b'"}'))
 
 
@@ -167,7 +167,7 @@ def test_the_total_is_a_number_in_either_spelling_or_unknown(value: object, tota
 
 @pytest.mark.parametrize("value", ["many", "", "1.5", "\uff11x"])
 def test_a_total_that_is_not_a_number_is_an_unreadable_answer(value: str) -> None:
-    with pytest.raises(PassingError) as error:
+    with pytest.raises(TransientError) as error:
         parse_page(page_of(total_records=value))
 
     assert str(error.value) == (
@@ -236,7 +236,7 @@ def test_no_list_is_an_empty_page_where_zoom_counts_none(body: bytes) -> None:
     ids=lambda body: repr(body[:60]),
 )
 def test_what_is_not_a_page_is_a_passing_error_that_quotes_nothing(body: bytes) -> None:
-    with pytest.raises(PassingError) as error:
+    with pytest.raises(TransientError) as error:
         parse_page(body)
 
     assert str(error.value).startswith("Zoom's answer is not a page of engagements: ")

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from airflow_provider_zcc.zoom.errors import IncompleteAnswer, PageTokenExpired, PassingError, PermanentError
+from airflow_provider_zcc.zoom.errors import IncompleteResponse, PageTokenExpired, PermanentError, TransientError
 from airflow_provider_zcc.zoom.page import Page, parse_page
-from airflow_provider_zcc.zoom.pagination import Kept, Pagination
+from airflow_provider_zcc.zoom.pagination import Pagination, RecordBatch
 from airflow_provider_zcc.zoom.window import Window
 
 WINDOW = Window(datetime(2026, 11, 5, tzinfo=UTC), datetime(2026, 11, 6, tzinfo=UTC))
@@ -52,7 +52,7 @@ def read(pages: Pages, *, fail_if_incomplete: bool = True) -> tuple[str, int]:
     return names, pagination.duplicates
 
 
-def names_of(kept: Kept) -> str:
+def names_of(kept: RecordBatch) -> str:
     return "".join(json.loads(line)["engagement_id"] for line in bytes(kept.lines).splitlines())
 
 
@@ -227,7 +227,7 @@ INCOMPLETE = [
 def test_a_window_that_stays_incomplete_fails(answers: list[Page], asked: list[str | None], problem: str) -> None:
     pages = Pages(*answers)
 
-    with pytest.raises(IncompleteAnswer) as error:
+    with pytest.raises(IncompleteResponse) as error:
         read(pages)
 
     assert str(error.value) == (
@@ -256,10 +256,10 @@ def test_page_tokens_that_always_die_are_given_up_after_three_readings_without_n
 ) -> None:
     pages = Pages(*([page("ab", "1"), DIED] * 4), page("never"))
 
-    with pytest.raises(PassingError) as error:
+    with pytest.raises(TransientError) as error:
         read(pages, fail_if_incomplete=fail_if_incomplete)
 
-    assert not isinstance(error.value, IncompleteAnswer)
+    assert not isinstance(error.value, IncompleteResponse)
     assert str(error.value) == (
         f"Zoom's page token for {SPAN} ended early. So did 3 more. Try again later, or read a shorter interval."
     )
@@ -290,7 +290,7 @@ CIRCLE = (
 def test_pages_that_lead_in_a_circle_are_an_error(answers: list[Page], asked: list[str | None]) -> None:
     pages = Pages(*answers)
 
-    with pytest.raises(PassingError) as error:
+    with pytest.raises(TransientError) as error:
         read(pages)
 
     assert str(error.value) == CIRCLE

@@ -29,7 +29,7 @@ REPEATED = datetime(2026, 11, 1, 8, tzinfo=UTC)
 
 
 def query(start: datetime = START, end: datetime = END, **filters: Any) -> Query:
-    return Query(start, end, Filters.checked(**filters))
+    return Query(start, end, Filters.validated(**filters))
 
 
 def bounds(windows: list[Window]) -> list[tuple[datetime, datetime]]:
@@ -51,11 +51,11 @@ def bounds(windows: list[Window]) -> list[tuple[datetime, datetime]]:
     ],
 )
 def test_channel_types_take_lists_and_text_in_any_letter_case(given_value: Any, spelled: tuple[str, ...]) -> None:
-    assert Filters.checked(channel_types=given_value).channel_types == spelled
+    assert Filters.validated(channel_types=given_value).channel_types == spelled
 
 
 def test_channel_types_take_what_can_be_read_only_once() -> None:
-    assert Filters.checked(channel_types=iter(["chat", "in_app_video"])).channel_types == ("chat", "in_app_video")
+    assert Filters.validated(channel_types=iter(["chat", "in_app_video"])).channel_types == ("chat", "in_app_video")
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in ALLOWED.items() for value in values])
@@ -63,7 +63,7 @@ def test_every_value_that_zoom_knows_is_accepted_in_any_letter_case(name: str, v
     spellings = {
         spelling if isinstance(spelling, str) else ",".join(spelling)
         for spelling in (
-            getattr(Filters.checked(**{name: variant}), name)
+            getattr(Filters.validated(**{name: variant}), name)
             for variant in (value, value.upper(), value.title(), f" {value} ")
         )
     }
@@ -93,7 +93,7 @@ def test_a_value_that_zoom_does_not_know_is_refused_and_the_known_are_named(
     name: str, value: object, unknown: str
 ) -> None:
     with pytest.raises(InvalidQuery) as error:
-        Filters.checked(**{name: value})  # type: ignore[arg-type]
+        Filters.validated(**{name: value})  # type: ignore[arg-type]
 
     assert str(error.value) == f"{name} does not know {unknown}. Allowed: {', '.join(ALLOWED[name])}."
 
@@ -101,7 +101,7 @@ def test_a_value_that_zoom_does_not_know_is_refused_and_the_known_are_named(
 @pytest.mark.parametrize("name", ["channel_types", "channel_sources"])
 def test_an_empty_list_is_refused_rather_than_read_as_all(name: str) -> None:
     with pytest.raises(InvalidQuery) as error:
-        Filters.checked(**{name: []})
+        Filters.validated(**{name: []})
 
     assert str(error.value) == f"{name} is empty. Give one or more of {', '.join(ALLOWED[name])}, or leave it out."
 
@@ -110,27 +110,27 @@ def test_an_empty_list_is_refused_rather_than_read_as_all(name: str) -> None:
 @pytest.mark.parametrize("value", ["", "  ", "two\nlines", 7, ["a", "b"]])
 def test_a_single_value_that_is_empty_or_not_text_is_refused_and_not_repeated(name: str, value: object) -> None:
     with pytest.raises(InvalidQuery) as error:
-        Filters.checked(**{name: value})  # type: ignore[arg-type]
+        Filters.validated(**{name: value})  # type: ignore[arg-type]
 
     assert str(error.value) == f"{name} is empty or not text. Give one value, or leave it out to read all."
 
 
 def test_channel_and_channel_types_exclude_each_other() -> None:
     with pytest.raises(InvalidQuery) as error:
-        Filters.checked(channel="voice", channel_types="sms")
+        Filters.validated(channel="voice", channel_types="sms")
 
     assert str(error.value) == "Zoom ignores channel_types when channel is given. Give one of the two."
 
 
 @pytest.mark.parametrize(("name", "canonical"), [(LOS_ANGELES, LOS_ANGELES), (" utc ", "UTC"), (None, "UTC")])
 def test_a_timezone_is_known_by_its_iana_name(name: str | None, canonical: str) -> None:
-    assert Filters.checked(timezone=name).timezone == canonical
+    assert Filters.validated(timezone=name).timezone == canonical
 
 
 @pytest.mark.parametrize("name", ["", "Mars/Base", "America", "../passwd", "+02:00", "\0", 3600, "x" * 300])
 def test_an_unknown_timezone_is_refused(name: object) -> None:
     with pytest.raises(InvalidQuery) as error:
-        Filters.checked(timezone=name)  # type: ignore[arg-type]
+        Filters.validated(timezone=name)  # type: ignore[arg-type]
 
     assert str(error.value) == (
         f"timezone {name!r} is not known. Give an IANA name such as America/Los_Angeles, or leave it out for UTC."
@@ -138,7 +138,7 @@ def test_an_unknown_timezone_is_refused(name: object) -> None:
 
 
 def test_a_consumers_number_is_in_no_repr() -> None:
-    filters = Filters.checked(consumer_number="+12059300900", direction="INBOUND")
+    filters = Filters.validated(consumer_number="+12059300900", direction="INBOUND")
 
     assert repr(filters) == "Filters(consumer_number='***', direction='inbound')"
     assert "2059300900" not in repr(Query(START, END, filters))
@@ -315,7 +315,7 @@ def worker_in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_timezone_of_the_worker_does_not_reach_the_wire() -> None:
     interval = query()
 
-    assert interval.wire_time(interval.start) == "2026-11-05T00:00:00Z"
+    assert interval.format_timestamp(interval.start) == "2026-11-05T00:00:00Z"
 
 
 def test_utc_goes_in_the_z_form_and_says_utc() -> None:

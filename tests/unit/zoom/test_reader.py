@@ -16,11 +16,11 @@ import pytest
 from pytest_mock import MockerFixture
 
 from airflow_provider_zcc.zoom.errors import (
-    IncompleteAnswer,
-    PassingError,
+    IncompleteResponse,
     PermanentError,
     RateLimitedUntil,
-    Stopped,
+    ReadCancelled,
+    TransientError,
     ZoomError,
 )
 from airflow_provider_zcc.zoom.query import Filters, Query
@@ -47,13 +47,13 @@ def reader_for(
     *,
     max_concurrency: int = 8,
     fail_if_incomplete: bool = True,
-    patience: float = 10.0,
+    retry_timeout: float = 10.0,
     settings: dict[str, float] | None = None,
     **filters: Any,
 ) -> EngagementReader:
     return EngagementReader(
-        client_for(server, patience=patience, **(settings or {})),
-        Query(start, end, Filters.checked(**filters)),
+        client_for(server, retry_timeout=retry_timeout, **(settings or {})),
+        Query(start, end, Filters.validated(**filters)),
         max_concurrency=max_concurrency,
         fail_if_incomplete=fail_if_incomplete,
     )
@@ -222,7 +222,7 @@ def test_windows_are_cut_alike_and_as_many_as_keep_the_pace_busy(
     engagements: int,
     parts: int,
 ) -> None:
-    mocker.patch("airflow_provider_zcc.zoom.client.Pacer.wait")
+    mocker.patch("airflow_provider_zcc.zoom.client.RateLimiter.wait")
     every = 86_400 // engagements
     server = start_simulator(
         Engagements(int(START.timestamp()) + every * n for n in range(engagements)), order="ascending"
@@ -240,7 +240,7 @@ def test_windows_are_cut_alike_and_as_many_as_keep_the_pace_busy(
 
 
 def test_windows_of_several_months_are_cut_less(start_simulator: StartSimulator, mocker: MockerFixture) -> None:
-    mocker.patch("airflow_provider_zcc.zoom.client.Pacer.wait")
+    mocker.patch("airflow_provider_zcc.zoom.client.RateLimiter.wait")
     server = start_simulator(Engagements(int(START.timestamp()) + 2_016 * n for n in range(4_800)), order="ascending")
 
     read(server, START, START + 28 * DAY, settings={"requests_per_second": 20.0})
@@ -487,7 +487,7 @@ def test_records_that_stay_missing_fail_or_warn_as_asked(
     )
     simulator.simulator.faults = [Fault("page", times=-1, details={"total_records": total})]
 
-    with pytest.raises(IncompleteAnswer) as error:
+    with pytest.raises(IncompleteResponse) as error:
         read(simulator)
     accepted = read(simulator, fail_if_incomplete=False)
 
@@ -501,7 +501,7 @@ def test_records_that_stay_missing_in_windows_that_were_cut_fail_or_warn_as_aske
     simulator: SimulatorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     simulator.simulator.faults = [Fault("page", times=-1, details={"total_records": 3_000})]
-    with pytest.raises(IncompleteAnswer, match="Zoom reports 3000 engagements from 2026-11-05T"):
+    with pytest.raises(IncompleteResponse, match="Zoom reports 3000 engagements from 2026-11-05T"):
         read(simulator)
     simulator.simulator.stats.queries.clear()
 
@@ -522,7 +522,7 @@ def test_a_part_that_is_said_to_be_empty_is_missed(
     nothing = {"next_page_token": "", "total_records": 0, "engagements": []}
     server.simulator.faults = [Fault("page", on="first", after=4, times=1, details=nothing)]
 
-    with nullcontext() if not fail_if_incomplete else pytest.raises(IncompleteAnswer, match="when asked for parts"):
+    with nullcontext() if not fail_if_incomplete else pytest.raises(IncompleteResponse, match="when asked for parts"):
         read(server, END - 10 * DAY, END, fail_if_incomplete=fail_if_incomplete)
 
     assert ("when asked for parts. Going on" in caplog.text) is not fail_if_incomplete
@@ -543,7 +543,7 @@ def test_a_count_that_was_too_high_stands_if_zoom_does_not_say_another(start_sim
     last = Fault("page", after=requests_of(server) - 2, details={"total_records": None})
     server.simulator.faults = [Fault("page", details=too_high), last]
 
-    with pytest.raises(IncompleteAnswer, match="when asked for parts"):
+    with pytest.raises(IncompleteResponse, match="when asked for parts"):
         read(server, END - 10 * DAY, END)
 
 
@@ -575,14 +575,14 @@ def test_a_total_that_never_changes_does_not_cut_parts_of_one_page_further(start
 def test_pages_that_stay_lost_fail(simulator: SimulatorServer) -> None:
     simulator.simulator.faults = [Fault("page", on="next", times=-1, details={"next_page_token": ""})]
 
-    with pytest.raises(IncompleteAnswer, match="and delivered 200"):
+    with pytest.raises(IncompleteResponse, match="and delivered 200"):
         read(simulator)
 
 
 def test_an_echo_that_stays_later_than_asked_fails(simulator: SimulatorServer) -> None:
     simulator.simulator.faults = [Fault("page", times=-1, details={"from": "2026-11-05T00:00:01Z"})]
 
-    with pytest.raises(IncompleteAnswer, match="answered for a part of"):
+    with pytest.raises(IncompleteResponse, match="answered for a part of"):
         read(simulator)
 
 
@@ -597,7 +597,7 @@ def test_pages_without_end_are_an_error(start_simulator: StartSimulator, fault: 
     server = start_simulator(Engagements.of_a_contact_centre(1_500, 1, end=START + DAY))
     server.simulator.faults = [replace(fault)]
 
-    with pytest.raises(PassingError, match="lead in a circle"):
+    with pytest.raises(TransientError, match="lead in a circle"):
         read(server, max_concurrency=1)
 
     assert requests_of(server) < 20
@@ -607,7 +607,7 @@ def test_pages_without_end_in_windows_that_were_cut_are_an_error(start_simulator
     server = start_simulator(Engagements.of_a_contact_centre(3_600, 1, end=START + DAY))
     server.simulator.faults = [Fault("again", on="next", times=-1)]
 
-    with pytest.raises(PassingError, match="lead in a circle"):
+    with pytest.raises(TransientError, match="lead in a circle"):
         read(server)
 
     parts = len(windows_of(server)) - 1
@@ -618,7 +618,7 @@ def test_pages_without_end_in_windows_that_were_cut_are_an_error(start_simulator
 def test_page_tokens_that_always_die_are_an_error(start_simulator: StartSimulator) -> None:
     server = start_simulator(page_token_life=0.0)
 
-    with pytest.raises(PassingError, match=r"ended early\. So did 3 more"):
+    with pytest.raises(TransientError, match=r"ended early\. So did 3 more"):
         read(server)
 
     assert requests_of(server) == 8
@@ -707,16 +707,16 @@ def test_an_answer_that_is_not_utf8_is_refused(simulator: SimulatorServer) -> No
     body = b'{"total_records": 1, "engagements": [{"engagement_id": "a", "note": "caf\xe9"}]}'
     simulator.simulator.faults = [Fault("answer", times=-1, details={"status": 200, "body": body})]
 
-    with pytest.raises(PassingError, match="not text in UTF-8"):
-        read(simulator, patience=0.0)
+    with pytest.raises(TransientError, match="not text in UTF-8"):
+        read(simulator, retry_timeout=0.0)
 
 
 def test_an_answer_that_is_nested_without_end_is_refused(simulator: SimulatorServer) -> None:
     body = b'{"total_records": 1, "engagements": [{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}]}"
     simulator.simulator.faults = [Fault("answer", times=-1, details={"status": 200, "body": body})]
 
-    with pytest.raises(PassingError, match="is not a page of engagements"):
-        read(simulator, patience=0.0)
+    with pytest.raises(TransientError, match="is not a page of engagements"):
+        read(simulator, retry_timeout=0.0)
 
 
 # Rate limits
@@ -775,9 +775,9 @@ FORBIDDEN = {"code": 9001, "message": "Role lacks privileges."}
     ("kind", "details", "error_type"),
     [
         ("answer", {"status": 403, "body": FORBIDDEN}, PermanentError),
-        ("answer", {"status": 500}, PassingError),
+        ("answer", {"status": 500}, TransientError),
         ("answer", {"status": 429, "headers": {"Retry-After": "2099-01-01T00:00:00Z"}}, RateLimitedUntil),
-        ("page", {"next_page_token": "", "from": "2026-11-09T00:00:00Z"}, IncompleteAnswer),
+        ("page", {"next_page_token": "", "from": "2026-11-09T00:00:00Z"}, IncompleteResponse),
     ],
 )
 def test_the_first_error_of_any_window_ends_the_reading_with_its_type(
@@ -787,7 +787,7 @@ def test_the_first_error_of_any_window_ends_the_reading_with_its_type(
     server.simulator.faults = [Fault(kind, on=on, after=3, times=-1, details=details)]
 
     with pytest.raises(ZoomError) as error:
-        read(server, END - 10 * DAY, END, patience=0.0)
+        read(server, END - 10 * DAY, END, retry_timeout=0.0)
 
     assert type(error.value) is error_type
     assert threads_alive() == []
@@ -811,7 +811,7 @@ def test_a_reading_that_is_left_sends_no_further_request(start_simulator: StartS
 
     if stop:
         reader.stop()
-        with pytest.raises(Stopped, match=r"Reading was stopped\."):
+        with pytest.raises(ReadCancelled, match=r"Reading was stopped\."):
             next(batches)
     else:
         reader.stop()
@@ -846,7 +846,7 @@ def test_a_stop_does_not_wait_for_answers_that_do_not_come(
     stats = server.simulator.stats
     stopping = stop_when(lambda: stats.token_requests > 0 and requests_of(server) >= asked, reader)
 
-    with pytest.raises(Stopped):
+    with pytest.raises(ReadCancelled):
         lines_of(reader)
 
     stopping.join()
@@ -865,7 +865,7 @@ def test_a_stop_does_not_wait_for_the_totals_that_are_asked_for_in_the_end(start
     reader = reader_for(server, END - 10 * DAY, END)
     stopping = stop_when(lambda: requests_of(server) == 2 * once, reader)
 
-    with pytest.raises(Stopped):
+    with pytest.raises(ReadCancelled):
         lines_of(reader)
 
     stopping.join()
@@ -873,11 +873,11 @@ def test_a_stop_does_not_wait_for_the_totals_that_are_asked_for_in_the_end(start
 
 def test_a_stop_from_another_thread_wakes_who_waits_for_a_batch(simulator: SimulatorServer) -> None:
     simulator.simulator.faults = [Fault("answer", times=-1, details={"status": 500})]
-    reader = reader_for(simulator, patience=60.0)
+    reader = reader_for(simulator, retry_timeout=60.0)
     timer = threading.Timer(0.1, reader.stop)
     timer.start()
 
-    with pytest.raises(Stopped):
+    with pytest.raises(ReadCancelled):
         lines_of(reader)
 
     timer.join()

@@ -10,8 +10,8 @@ from functools import partial
 
 import pytest
 
-from airflow_provider_zcc.zoom.errors import Stopped
-from airflow_provider_zcc.zoom.pacing import Pacer
+from airflow_provider_zcc.zoom.errors import ReadCancelled
+from airflow_provider_zcc.zoom.rate_limiter import RateLimiter
 
 #: Requests per second that leave a pause as the only thing to wait for.
 UNPACED = 1e12
@@ -40,44 +40,46 @@ def clock() -> Clock:
     return Clock()
 
 
-def at_the_ceiling(limit: float, clock: Clock) -> Pacer:
-    """Return a pacer that the server told its limit."""
-    pacer = Pacer(limit, clock)
-    pacer.announced(limit)
-    return pacer
+def at_the_ceiling(limit: float, clock: Clock) -> RateLimiter:
+    """Return a limiter that the server told its limit."""
+    limiter = RateLimiter(limit, clock)
+    limiter.announced(limit)
+    return limiter
 
 
-def starts(pacer: Pacer, clock: Clock, count: int) -> list[float]:
+def starts(limiter: RateLimiter, clock: Clock, count: int) -> list[float]:
     """Return when requests start, as seconds from now."""
     begin, moments = clock.now, []
     for _ in range(count):
-        pacer.wait(clock)
+        limiter.wait(clock)
         moments.append(clock.now - begin)
     return moments
 
 
-def let_through(pacer: Pacer, clock: Clock, count: int) -> None:
+def let_through(limiter: RateLimiter, clock: Clock, count: int) -> None:
     """Let the server accept requests, as they come at the pace."""
     for _ in range(count):
-        pacer.wait(clock)
-        pacer.accepted()
+        limiter.wait(clock)
+        limiter.accepted()
 
 
-def accepted_every(pacer: Pacer, clock: Clock, seconds: float, count: int, remaining: int | None = None) -> None:
+def accepted_every(
+    limiter: RateLimiter, clock: Clock, seconds: float, count: int, remaining: int | None = None
+) -> None:
     """Let the server accept so many requests at regular intervals, and say what is left."""
     for _ in range(count):
         clock.now += seconds
-        pacer.accepted(remaining)
+        limiter.accepted(remaining)
 
 
-def refused_at(pacer: Pacer, clock: Clock, seconds: float) -> None:
+def refused_at(limiter: RateLimiter, clock: Clock, seconds: float) -> None:
     """Let the server refuse a request after so many seconds, and name no time."""
     clock.now += seconds
-    pacer.refused(None)
+    limiter.refused(None)
 
 
 def test_requests_begin_evenly_at_a_quarter_of_the_ceiling(clock: Clock) -> None:
-    assert starts(Pacer(20, clock), clock, 5) == pytest.approx([n / 5 for n in range(5)])
+    assert starts(RateLimiter(20, clock), clock, 5) == pytest.approx([n / 5 for n in range(5)])
 
 
 def test_starts_are_spaced_evenly_at_the_ceiling_once_the_server_announced_its_limit(clock: Clock) -> None:
@@ -87,93 +89,93 @@ def test_starts_are_spaced_evenly_at_the_ceiling_once_the_server_announced_its_l
 @pytest.mark.parametrize("every", [0.05, 0.25, 0.5, 1.0])
 @pytest.mark.parametrize(("seconds", "pace"), [(0, 20.0), (1, 40.0), (2, 80.0), (3, 80.0)])
 def test_the_pace_doubles_each_second_up_to_the_ceiling(clock: Clock, every: float, seconds: int, pace: float) -> None:
-    pacer = Pacer(80, clock)
+    limiter = RateLimiter(80, clock)
 
-    accepted_every(pacer, clock, every, round(seconds / every))
+    accepted_every(limiter, clock, every, round(seconds / every))
 
-    assert pacer.pace == pytest.approx(pace)
+    assert limiter.pace == pytest.approx(pace)
 
 
 @pytest.mark.parametrize("idle", [1.0, 5.0, 600.0])
 def test_of_the_time_that_nothing_was_asked_the_pace_gains_one_second(clock: Clock, idle: float) -> None:
-    pacer = Pacer(80, clock)
+    limiter = RateLimiter(80, clock)
 
     clock.now += idle
-    pacer.accepted()
+    limiter.accepted()
 
-    assert pacer.pace == pytest.approx(40.0)
+    assert limiter.pace == pytest.approx(40.0)
 
 
 @pytest.mark.parametrize(("limit", "pace"), [(4.0, 4.0), (12.0, 12.0), (20.0, 20.0), (50.0, 20.0)])
 def test_an_announced_limit_is_the_pace_at_once_up_to_the_ceiling(clock: Clock, limit: float, pace: float) -> None:
-    pacer = Pacer(20, clock)
+    limiter = RateLimiter(20, clock)
 
-    pacer.announced(limit)
+    limiter.announced(limit)
 
-    assert starts(pacer, clock, 3) == pytest.approx([n / pace for n in range(3)])
+    assert starts(limiter, clock, 3) == pytest.approx([n / pace for n in range(3)])
 
 
 def test_who_waits_at_the_first_pace_starts_when_the_limit_is_announced(clock: Clock) -> None:
-    pacer = Pacer(20, clock)
-    starts(pacer, clock, 1)
+    limiter = RateLimiter(20, clock)
+    starts(limiter, clock, 1)
     clock.now += 0.15
 
-    pacer.announced(20)
+    limiter.announced(20)
 
-    assert starts(pacer, clock, 3) == pytest.approx([n / 20 for n in range(3)])
+    assert starts(limiter, clock, 3) == pytest.approx([n / 20 for n in range(3)])
 
 
 def test_a_limit_that_is_announced_does_not_move_a_turn_back(clock: Clock) -> None:
-    pacer = Pacer(4, clock)
-    starts(pacer, clock, 1)
+    limiter = RateLimiter(4, clock)
+    starts(limiter, clock, 1)
     clock.now += 1.02
 
-    pacer.announced(4)
+    limiter.announced(4)
 
-    assert starts(pacer, clock, 2) == pytest.approx([0.0, 0.23])
+    assert starts(limiter, clock, 2) == pytest.approx([0.0, 0.23])
 
 
 def test_of_a_lower_limit_that_is_announced_the_starts_before_count(clock: Clock) -> None:
-    pacer = at_the_ceiling(20, clock)
-    before = starts(pacer, clock, 10)
+    limiter = at_the_ceiling(20, clock)
+    before = starts(limiter, clock, 10)
 
-    pacer.announced(5)
-    after = [before[-1] + moment for moment in starts(pacer, clock, 5)]
+    limiter.announced(5)
+    after = [before[-1] + moment for moment in starts(limiter, clock, 5)]
 
     assert after[0] - before[-5] > 1.0
     assert after == pytest.approx([after[0] + n / 5 for n in range(5)])
 
 
 def test_a_refusal_ends_the_doubling(clock: Clock) -> None:
-    pacer = Pacer(80, clock)
-    accepted_every(pacer, clock, 1 / 24, 24)
-    pacer.refused(None)
-    before = pacer.pace
+    limiter = RateLimiter(80, clock)
+    accepted_every(limiter, clock, 1 / 24, 24)
+    limiter.refused(None)
+    before = limiter.pace
 
     clock.now += 1.0
-    pacer.accepted()
+    limiter.accepted()
 
     assert before == pytest.approx(40 * 0.95 * 0.6)
-    assert before < pacer.pace < before + 0.1
+    assert before < limiter.pace < before + 0.1
 
 
 def test_a_limit_that_is_announced_after_a_refusal_does_not_raise_the_pace(clock: Clock) -> None:
-    pacer = Pacer(20, clock)
-    pacer.refused(None)
-    before = pacer.pace
+    limiter = RateLimiter(20, clock)
+    limiter.refused(None)
+    before = limiter.pace
 
-    pacer.announced(20)
+    limiter.announced(20)
 
-    assert pacer.pace == before < 2.0
+    assert limiter.pace == before < 2.0
 
 
 def test_a_pause_of_the_caller_is_not_made_up_for_by_a_burst(clock: Clock) -> None:
-    pacer = at_the_ceiling(10, clock)
-    starts(pacer, clock, 3)
+    limiter = at_the_ceiling(10, clock)
+    starts(limiter, clock, 3)
 
     clock.now += 60.0
 
-    assert starts(pacer, clock, 3) == pytest.approx([n / 10 for n in range(3)])
+    assert starts(limiter, clock, 3) == pytest.approx([n / 10 for n in range(3)])
 
 
 def test_a_fraction_of_a_request_per_second_is_a_pace(clock: Clock) -> None:
@@ -181,63 +183,63 @@ def test_a_fraction_of_a_request_per_second_is_a_pace(clock: Clock) -> None:
 
 
 def test_a_refusal_pauses_for_the_time_that_the_server_named(clock: Clock) -> None:
-    pacer = Pacer(10, clock)
-    pacer.wait(clock)
+    limiter = RateLimiter(10, clock)
+    limiter.wait(clock)
 
-    pacer.refused(7.0)
+    limiter.refused(7.0)
 
-    assert starts(pacer, clock, 1) == pytest.approx([7.0])
+    assert starts(limiter, clock, 1) == pytest.approx([7.0])
 
 
 def test_a_shorter_pause_does_not_cut_a_longer_one_short(clock: Clock) -> None:
-    pacer = Pacer(10, clock)
+    limiter = RateLimiter(10, clock)
 
-    pacer.refused(7.0)
-    pacer.refused(1.0)
+    limiter.refused(7.0)
+    limiter.refused(1.0)
 
-    assert starts(pacer, clock, 1) == pytest.approx([7.0])
+    assert starts(limiter, clock, 1) == pytest.approx([7.0])
 
 
 @pytest.mark.parametrize("named", [None, 0.0])
 def test_refusals_in_a_row_that_name_no_time_pause_twice_as_long_each_up_to_a_third_of_a_second(
     clock: Clock, named: float | None
 ) -> None:
-    pacer, pauses = Pacer(UNPACED, clock), []
+    limiter, pauses = RateLimiter(UNPACED, clock), []
     for _ in range(6):
-        pacer.refused(named)
-        pauses += starts(pacer, clock, 1)
+        limiter.refused(named)
+        pauses += starts(limiter, clock, 1)
 
     assert pauses == pytest.approx([0.02, 0.04, 0.08, 0.16, 0.3, 0.3])
 
 
 def test_the_pauses_begin_anew_after_the_server_let_a_request_through(clock: Clock) -> None:
-    pacer = Pacer(UNPACED, clock)
+    limiter = RateLimiter(UNPACED, clock)
     for _ in range(5):
-        pacer.refused(None)
-    starts(pacer, clock, 1)
-    pacer.accepted()
+        limiter.refused(None)
+    starts(limiter, clock, 1)
+    limiter.accepted()
 
-    pacer.refused(None)
+    limiter.refused(None)
 
-    assert starts(pacer, clock, 1) == pytest.approx([0.02])
+    assert starts(limiter, clock, 1) == pytest.approx([0.02])
 
 
 def test_a_refusal_that_names_a_time_counts_in_the_row(clock: Clock) -> None:
-    pacer = Pacer(UNPACED, clock)
-    pacer.refused(7.0)
-    starts(pacer, clock, 1)
+    limiter = RateLimiter(UNPACED, clock)
+    limiter.refused(7.0)
+    starts(limiter, clock, 1)
 
-    pacer.refused(None)
+    limiter.refused(None)
 
-    assert starts(pacer, clock, 1) == pytest.approx([0.04])
+    assert starts(limiter, clock, 1) == pytest.approx([0.04])
 
 
 def test_a_thousand_refusals_in_a_row_pause_for_a_third_of_a_second(clock: Clock) -> None:
-    pacer = Pacer(10, clock)
+    limiter = RateLimiter(10, clock)
     for _ in range(1_500):
-        pacer.refused(None)
+        limiter.refused(None)
 
-    assert starts(pacer, clock, 1) == pytest.approx([0.3])
+    assert starts(limiter, clock, 1) == pytest.approx([0.3])
 
 
 @pytest.mark.parametrize(
@@ -256,71 +258,71 @@ def test_a_thousand_refusals_in_a_row_pause_for_a_third_of_a_second(clock: Clock
 def test_a_refusal_lowers_the_pace_a_little_or_to_what_the_server_let_through_if_that_is_far_below(
     clock: Clock, let_through_before: int, pace: float
 ) -> None:
-    pacer = at_the_ceiling(20, clock)
+    limiter = at_the_ceiling(20, clock)
     for _ in range(let_through_before):
         clock.now += 0.9 / let_through_before
-        pacer.accepted()
+        limiter.accepted()
 
-    pacer.refused(None)
+    limiter.refused(None)
 
-    assert pacer.pace == pytest.approx(pace)
-    assert starts(pacer, clock, 3) == pytest.approx([0.02, 0.02 + 1 / pace, 0.02 + 2 / pace])
+    assert limiter.pace == pytest.approx(pace)
+    assert starts(limiter, clock, 3) == pytest.approx([0.02, 0.02 + 1 / pace, 0.02 + 2 / pace])
 
 
 def test_only_the_last_second_counts_for_what_the_server_let_through(clock: Clock) -> None:
-    pacer = at_the_ceiling(20, clock)
+    limiter = at_the_ceiling(20, clock)
     for _ in range(15):
-        pacer.accepted()
+        limiter.accepted()
     clock.now += 1.5
     for _ in range(10):
-        pacer.accepted()
+        limiter.accepted()
 
-    pacer.refused(None)
+    limiter.refused(None)
 
-    assert pacer.pace == pytest.approx(10 * 0.95)
+    assert limiter.pace == pytest.approx(10 * 0.95)
 
 
 def test_echoes_of_a_refusal_do_not_slow_down_further(clock: Clock) -> None:
-    pacer = at_the_ceiling(20, clock)
-    pacer.refused(None)
+    limiter = at_the_ceiling(20, clock)
+    limiter.refused(None)
     for _ in range(9):
-        refused_at(pacer, clock, 0.1)
+        refused_at(limiter, clock, 0.1)
 
-    assert pacer.pace == pytest.approx(20 * 0.35)
+    assert limiter.pace == pytest.approx(20 * 0.35)
 
 
 def test_a_refusal_is_an_echo_for_a_second_even_if_something_gets_through(clock: Clock) -> None:
-    pacer = at_the_ceiling(20, clock)
-    pacer.refused(None)
+    limiter = at_the_ceiling(20, clock)
+    limiter.refused(None)
     clock.now += 0.9
-    pacer.accepted()
-    before = pacer.pace
+    limiter.accepted()
+    before = limiter.pace
 
-    pacer.refused(None)
+    limiter.refused(None)
 
-    assert pacer.pace == before
+    assert limiter.pace == before
 
 
 def test_an_echo_does_not_make_the_next_refusal_an_echo(clock: Clock) -> None:
-    pacer = at_the_ceiling(20, clock)
-    pacer.refused(None)
-    refused_at(pacer, clock, 0.9)
-    pacer.accepted()
-    before = pacer.pace
+    limiter = at_the_ceiling(20, clock)
+    limiter.refused(None)
+    refused_at(limiter, clock, 0.9)
+    limiter.accepted()
+    before = limiter.pace
 
-    refused_at(pacer, clock, 0.2)
+    refused_at(limiter, clock, 0.2)
 
-    assert pacer.pace == pytest.approx(before * 0.35)
+    assert limiter.pace == pytest.approx(before * 0.35)
 
 
 def test_a_refusal_after_a_while_slows_down_further(clock: Clock) -> None:
-    pacer = at_the_ceiling(20, clock)
-    pacer.refused(None)
-    pacer.accepted()
+    limiter = at_the_ceiling(20, clock)
+    limiter.refused(None)
+    limiter.accepted()
 
-    refused_at(pacer, clock, 1.5)
+    refused_at(limiter, clock, 1.5)
 
-    assert pacer.pace == pytest.approx(20 * 0.35 * 0.35)
+    assert limiter.pace == pytest.approx(20 * 0.35 * 0.35)
 
 
 @pytest.mark.parametrize("seconds", [10, 30, 300])
@@ -328,26 +330,26 @@ def test_a_refusal_after_a_while_slows_down_further(clock: Clock) -> None:
 def test_while_others_take_the_whole_limit_the_pace_is_lowered_once(
     clock: Clock, seconds: int, retry_after: float | None
 ) -> None:
-    pacer = at_the_ceiling(20, clock)
-    let_through(pacer, clock, 40)
+    limiter = at_the_ceiling(20, clock)
+    let_through(limiter, clock, 40)
     end = clock.now + seconds
     while clock.now < end:
-        pacer.wait(clock)
-        pacer.refused(retry_after)
+        limiter.wait(clock)
+        limiter.refused(retry_after)
 
-    assert pacer.pace == pytest.approx(20 * 0.99)
-    assert starts(pacer, clock, 1)[0] <= 1.0
+    assert limiter.pace == pytest.approx(20 * 0.99)
+    assert starts(limiter, clock, 1)[0] <= 1.0
 
 
 def test_refusals_again_and_again_leave_a_twentieth_of_the_ceiling(clock: Clock) -> None:
-    pacer = at_the_ceiling(20, clock)
+    limiter = at_the_ceiling(20, clock)
     for _ in range(50):
-        pacer.refused(None)
+        limiter.refused(None)
         clock.now += 1.5
-        pacer.accepted()
+        limiter.accepted()
         clock.now += 1.5
 
-    assert pacer.pace == pytest.approx(20 / 20, rel=0.05)
+    assert limiter.pace == pytest.approx(20 / 20, rel=0.05)
 
 
 @pytest.mark.parametrize("every", [0.25, 1.0, 10.0])
@@ -355,34 +357,34 @@ def test_refusals_again_and_again_leave_a_twentieth_of_the_ceiling(clock: Clock)
 def test_the_pace_is_won_back_with_the_square_of_the_time_since_the_last_refusal(
     clock: Clock, seconds: int, every: float
 ) -> None:
-    pacer = at_the_ceiling(20, clock)
-    pacer.refused(None)
+    limiter = at_the_ceiling(20, clock)
+    limiter.refused(None)
 
-    accepted_every(pacer, clock, every, int(seconds / every))
+    accepted_every(limiter, clock, every, int(seconds / every))
 
-    assert pacer.pace == pytest.approx(20 * 0.35 + 20 * 0.0002 * seconds**2)
+    assert limiter.pace == pytest.approx(20 * 0.35 + 20 * 0.0002 * seconds**2)
 
 
 def test_a_fiftieth_of_the_ceiling_is_won_back_in_10_seconds_and_a_third_in_40(clock: Clock) -> None:
-    pacer = at_the_ceiling(20, clock)
-    pacer.refused(None)
-    before = pacer.pace
+    limiter = at_the_ceiling(20, clock)
+    limiter.refused(None)
+    before = limiter.pace
     clock.now += 10.0
-    pacer.accepted()
-    a_little = pacer.pace
+    limiter.accepted()
+    a_little = limiter.pace
     clock.now += 30.0
-    pacer.accepted()
+    limiter.accepted()
 
     assert a_little - before == pytest.approx(0.02 * 20)
-    assert pacer.pace - before == pytest.approx(0.32 * 20)
+    assert limiter.pace - before == pytest.approx(0.32 * 20)
 
 
 def test_who_has_little_gains_as_much_as_who_has_much(clock: Clock) -> None:
     much, little = at_the_ceiling(20, clock), at_the_ceiling(20, clock)
     much.refused(None)
     little.refused(None)
-    for pacer in (much, little):
-        pacer.accepted()
+    for limiter in (much, little):
+        limiter.accepted()
     clock.now += 1.5
     little.refused(None)
     accepted_every(much, clock, 0.0, 20)
@@ -390,35 +392,35 @@ def test_who_has_little_gains_as_much_as_who_has_much(clock: Clock) -> None:
     before = much.pace, little.pace
 
     clock.now += 20.0
-    for pacer in (much, little):
-        pacer.accepted()
+    for limiter in (much, little):
+        limiter.accepted()
 
     assert before[0] > 2 * before[1]
     assert much.pace - before[0] == pytest.approx(little.pace - before[1]) == pytest.approx(0.08 * 20)
 
 
 def test_a_new_refusal_makes_the_growth_slow_again(clock: Clock) -> None:
-    pacer = at_the_ceiling(20, clock)
-    pacer.refused(None)
+    limiter = at_the_ceiling(20, clock)
+    limiter.refused(None)
     clock.now += 40.0
-    pacer.accepted()
-    refused_at(pacer, clock, 1.5)
-    before = pacer.pace
+    limiter.accepted()
+    refused_at(limiter, clock, 1.5)
+    before = limiter.pace
 
     clock.now += 10.0
-    pacer.accepted()
+    limiter.accepted()
 
-    assert pacer.pace == pytest.approx(before + 0.02 * 20)
+    assert limiter.pace == pytest.approx(before + 0.02 * 20)
 
 
 def test_the_pace_climbs_back_to_the_ceiling_and_no_higher(clock: Clock) -> None:
-    pacer = at_the_ceiling(20, clock)
-    pacer.refused(None)
+    limiter = at_the_ceiling(20, clock)
+    limiter.refused(None)
 
-    let_through(pacer, clock, 2_000)
+    let_through(limiter, clock, 2_000)
 
-    assert pacer.pace == 20
-    first, second = starts(pacer, clock, 2)
+    assert limiter.pace == 20
+    first, second = starts(limiter, clock, 2)
     assert second - first == pytest.approx(1 / 20, rel=0.01)
 
 
@@ -430,93 +432,93 @@ def test_the_pace_climbs_back_to_the_ceiling_and_no_higher(clock: Clock) -> None
 def test_the_pace_grows_into_what_is_left_with_its_square(
     clock: Clock, every: float, remaining: int, gained: float
 ) -> None:
-    pacer = at_the_ceiling(20, clock)
-    pacer.refused(None)
+    limiter = at_the_ceiling(20, clock)
+    limiter.refused(None)
 
-    accepted_every(pacer, clock, every, round(1 / every), remaining)
+    accepted_every(limiter, clock, every, round(1 / every), remaining)
 
-    assert pacer.pace == pytest.approx(20 * 0.35 + gained)
+    assert limiter.pace == pytest.approx(20 * 0.35 + gained)
 
 
 def test_the_pace_grows_into_what_is_left_up_to_the_ceiling(clock: Clock) -> None:
-    pacer = at_the_ceiling(20, clock)
-    pacer.refused(None)
+    limiter = at_the_ceiling(20, clock)
+    limiter.refused(None)
 
-    accepted_every(pacer, clock, 0.1, 100, remaining=9)
+    accepted_every(limiter, clock, 0.1, 100, remaining=9)
 
-    assert pacer.pace == 20
+    assert limiter.pace == 20
 
 
 @pytest.mark.parametrize("idle", [1.0, 60.0])
 def test_the_pace_does_not_grow_into_what_is_left_while_nothing_is_asked(clock: Clock, idle: float) -> None:
-    pacer = at_the_ceiling(20, clock)
-    pacer.refused(None)
+    limiter = at_the_ceiling(20, clock)
+    limiter.refused(None)
 
     clock.now += idle
-    pacer.accepted(5)
+    limiter.accepted(5)
 
-    assert pacer.pace == pytest.approx(20 * 0.35 + 2.5)
+    assert limiter.pace == pytest.approx(20 * 0.35 + 2.5)
 
 
 @pytest.mark.parametrize("every", [0.1, 0.5, 1.0])
 def test_a_tenth_of_the_pace_is_yielded_per_second_while_others_leave_nothing(clock: Clock, every: float) -> None:
-    pacer = at_the_ceiling(20, clock)
-    pacer.accepted()
+    limiter = at_the_ceiling(20, clock)
+    limiter.accepted()
 
-    accepted_every(pacer, clock, every, round(3 / every), remaining=0)
+    accepted_every(limiter, clock, every, round(3 / every), remaining=0)
 
-    assert pacer.pace == pytest.approx(20 * (1 - 0.1 * every) ** round(3 / every))
+    assert limiter.pace == pytest.approx(20 * (1 - 0.1 * every) ** round(3 / every))
 
 
 @pytest.mark.parametrize("idle", [1.0, 60.0])
 def test_nothing_is_yielded_for_the_time_that_nothing_was_asked(clock: Clock, idle: float) -> None:
-    pacer = at_the_ceiling(20, clock)
+    limiter = at_the_ceiling(20, clock)
 
     clock.now += idle
-    pacer.accepted(0)
+    limiter.accepted(0)
 
-    assert pacer.pace == pytest.approx(20 * 0.9)
+    assert limiter.pace == pytest.approx(20 * 0.9)
 
 
 def test_no_more_is_yielded_than_leaves_a_twentieth_of_the_ceiling(clock: Clock) -> None:
-    pacer = at_the_ceiling(20, clock)
+    limiter = at_the_ceiling(20, clock)
 
-    accepted_every(pacer, clock, 1.0, 100, remaining=0)
+    accepted_every(limiter, clock, 1.0, 100, remaining=0)
 
-    assert pacer.pace == 20 / 20
+    assert limiter.pace == 20 / 20
 
 
 @pytest.mark.parametrize(("in_the_last_second", "yields"), [(20, False), (19, False), (18, True), (10, True)])
 def test_who_takes_nearly_the_whole_limit_alone_yields_nothing(
     clock: Clock, in_the_last_second: int, yields: bool
 ) -> None:
-    pacer = at_the_ceiling(20, clock)
-    accepted_every(pacer, clock, 0.9 / in_the_last_second, in_the_last_second - 1, remaining=1)
+    limiter = at_the_ceiling(20, clock)
+    accepted_every(limiter, clock, 0.9 / in_the_last_second, in_the_last_second - 1, remaining=1)
 
-    accepted_every(pacer, clock, 0.9 / in_the_last_second, 1, remaining=0)
+    accepted_every(limiter, clock, 0.9 / in_the_last_second, 1, remaining=0)
 
-    assert (pacer.pace < 20) == yields
+    assert (limiter.pace < 20) == yields
 
 
 def test_who_takes_nearly_the_whole_limit_alone_gains_as_if_nothing_were_said_of_the_rest(clock: Clock) -> None:
-    pacer = at_the_ceiling(20, clock)
-    accepted_every(pacer, clock, 0.05, 19, remaining=1)
-    pacer.refused(None)
+    limiter = at_the_ceiling(20, clock)
+    accepted_every(limiter, clock, 0.05, 19, remaining=1)
+    limiter.refused(None)
 
-    accepted_every(pacer, clock, 0.05, 100, remaining=0)
+    accepted_every(limiter, clock, 0.05, 100, remaining=0)
 
-    assert pacer.pace == pytest.approx(20 * 0.99 + 20 * 0.0002 * 5**2)
+    assert limiter.pace == pytest.approx(20 * 0.99 + 20 * 0.0002 * 5**2)
 
 
 # Sharing a limit
 
 
 class Process(Clock):
-    """A process with a pacer, whose clock runs apart: it wakes up a little late, and answers take their time."""
+    """A process with a limiter, whose clock runs apart: it wakes up a little late, and answers take their time."""
 
     def __init__(self, ceiling: float, seed: int, latency: float) -> None:
         super().__init__()
-        self.pacer = Pacer(ceiling, self)
+        self.limiter = RateLimiter(ceiling, self)
         self.latency = latency
         self.answers: deque[tuple[float, partial[None]]] = deque()
         self.let_through: list[float] = []
@@ -532,7 +534,7 @@ class Process(Clock):
         return False
 
     def next_start(self) -> float:
-        self.pacer.wait(self)
+        self.limiter.wait(self)
         return self.now
 
 
@@ -547,14 +549,14 @@ def share(processes: Sequence[Process], limit: int, seconds: float, *, announces
             window.popleft()
         remaining = limit - len(window) - 1 if announces else None
         if announces:
-            process.answers.append((now + process.latency, partial(process.pacer.announced, limit)))
+            process.answers.append((now + process.latency, partial(process.limiter.announced, limit)))
         if len(window) < limit:
             window.append(now)
             process.let_through.append(now - begin)
-            process.answers.append((now + process.latency, partial(process.pacer.accepted, remaining)))
+            process.answers.append((now + process.latency, partial(process.limiter.accepted, remaining)))
         else:
             process.refused += 1
-            process.answers.append((now + process.latency, partial(process.pacer.refused, None)))
+            process.answers.append((now + process.latency, partial(process.limiter.refused, None)))
         starts[number] = process.next_start()
 
 
@@ -608,16 +610,16 @@ def test_what_another_process_leaves_when_it_ends_is_taken(announces: bool) -> N
 
 
 def test_a_limit_that_nobody_announced_is_found_with_few_refusals_and_well_used(clock: Clock) -> None:
-    pacer, accepted, refusals = Pacer(20, clock), [clock.now - 2.0], 0
+    limiter, accepted, refusals = RateLimiter(20, clock), [clock.now - 2.0], 0
     begin = clock.now
     while clock.now < begin + 120.0:
-        pacer.wait(clock)
+        limiter.wait(clock)
         if sum(moment > clock.now - 1.0 for moment in accepted[-10:]) < 10:
             accepted.append(clock.now)
-            pacer.accepted()
+            limiter.accepted()
         else:
             refusals += 1
-            pacer.refused(None)
+            limiter.refused(None)
 
     assert refusals <= 20
     assert len(accepted) >= 0.85 * 10 * 120
@@ -627,48 +629,48 @@ def test_a_limit_that_nobody_announced_is_found_with_few_refusals_and_well_used(
     ("limit", "pace"), [(4.0, 4.0), (0.5, 0.5), (20.0, 10.0), (10.0, 10.0), (0.0, 10.0), (-3.0, 10.0)]
 )
 def test_an_announced_limit_lowers_the_ceiling_and_never_raises_it(clock: Clock, limit: float, pace: float) -> None:
-    pacer = Pacer(10, clock)
+    limiter = RateLimiter(10, clock)
 
-    pacer.announced(limit)
-    let_through(pacer, clock, 50)
+    limiter.announced(limit)
+    let_through(limiter, clock, 50)
 
-    assert pacer.pace == pytest.approx(pace)
+    assert limiter.pace == pytest.approx(pace)
 
 
 @pytest.mark.parametrize("limit", [0.0, -3.0, math.nan])
 def test_a_limit_that_is_none_announces_nothing(clock: Clock, limit: float) -> None:
-    pacer = Pacer(20, clock)
+    limiter = RateLimiter(20, clock)
 
-    pacer.announced(limit)
+    limiter.announced(limit)
 
-    assert pacer.pace == 5.0
+    assert limiter.pace == 5.0
 
 
 def test_recovery_ends_at_the_announced_limit(clock: Clock) -> None:
-    pacer = at_the_ceiling(10, clock)
-    pacer.refused(None)
+    limiter = at_the_ceiling(10, clock)
+    limiter.refused(None)
 
-    pacer.announced(4.0)
+    limiter.announced(4.0)
     clock.now += 600.0
-    pacer.accepted()
+    limiter.accepted()
 
-    assert pacer.pace == 4.0
+    assert limiter.pace == 4.0
 
 
 def test_a_pace_below_the_announced_limit_stays_low(clock: Clock) -> None:
-    pacer = at_the_ceiling(10, clock)
-    pacer.refused(None)
+    limiter = at_the_ceiling(10, clock)
+    limiter.refused(None)
 
-    pacer.announced(4.0)
+    limiter.announced(4.0)
 
-    assert pacer.pace == pytest.approx(10.0 * 0.35)
+    assert limiter.pace == pytest.approx(10.0 * 0.35)
 
 
 # Turns
 
 
 class Waiting(threading.Event):
-    """An event that tells when somebody waits for it; how long is up to the clock of the pacer."""
+    """An event that tells when somebody waits for it; how long is up to the clock of the limiter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -695,11 +697,11 @@ class Waiting(threading.Event):
 def test_of_the_requests_that_wait_at_the_same_time_the_lowest_rank_at_that_time_starts_first(
     clock: Clock, ranks_at_first: list[float], ranks: list[float], order: list[int]
 ) -> None:
-    pacer, started = at_the_ceiling(10, clock), list[int]()
-    pacer.wait(clock)
+    limiter, started = at_the_ceiling(10, clock), list[int]()
+    limiter.wait(clock)
 
     def start(number: int, stop: threading.Event) -> None:
-        pacer.wait(stop, lambda: present[number])
+        limiter.wait(stop, lambda: present[number])
         started.append(number)
 
     present = ranks_at_first
@@ -719,15 +721,15 @@ def test_of_the_requests_that_wait_at_the_same_time_the_lowest_rank_at_that_time
 
 
 def test_a_request_that_was_stopped_does_not_hold_up_the_others(clock: Clock) -> None:
-    pacer = Pacer(10, clock)
-    pacer.wait(clock)
+    limiter = RateLimiter(10, clock)
+    limiter.wait(clock)
     clock.set()
-    with pytest.raises(Stopped):
-        pacer.wait(clock, lambda: -1.0)
+    with pytest.raises(ReadCancelled):
+        limiter.wait(clock, lambda: -1.0)
 
     clock.clear()
 
-    assert starts(pacer, clock, 2) == pytest.approx([0.0, 0.4])
+    assert starts(limiter, clock, 2) == pytest.approx([0.0, 0.4])
 
 
 @pytest.mark.parametrize(
@@ -741,40 +743,40 @@ def test_a_request_that_was_stopped_does_not_hold_up_the_others(clock: Clock) ->
 def test_a_turn_that_is_taken_late_moves_those_behind_it_only_if_it_is_much_too_late(
     clock: Clock, late: float, following: float
 ) -> None:
-    pacer = at_the_ceiling(10, clock)
+    limiter = at_the_ceiling(10, clock)
     begin = clock.now
-    pacer.wait(clock)
+    limiter.wait(clock)
     clock.now += 0.1 + late
 
-    assert starts(pacer, clock, 1) == [0.0]
-    assert begin + following == pytest.approx(clock.now + starts(pacer, clock, 1)[0])
+    assert starts(limiter, clock, 1) == [0.0]
+    assert begin + following == pytest.approx(clock.now + starts(limiter, clock, 1)[0])
 
 
 def test_a_stop_ends_the_wait(clock: Clock) -> None:
-    pacer = Pacer(10, clock)
+    limiter = RateLimiter(10, clock)
     clock.set()
 
-    with pytest.raises(Stopped, match=r"Reading was stopped\."):
-        pacer.wait(clock)
+    with pytest.raises(ReadCancelled, match=r"Reading was stopped\."):
+        limiter.wait(clock)
 
 
 def test_a_stop_wakes_a_thread_that_waits_for_its_turn() -> None:
-    pacer, stop = Pacer(0.01), threading.Event()
-    pacer.wait(stop)
+    limiter, stop = RateLimiter(0.01), threading.Event()
+    limiter.wait(stop)
     threading.Timer(0.05, stop.set).start()
 
-    with pytest.raises(Stopped):
-        pacer.wait(stop)
+    with pytest.raises(ReadCancelled):
+        limiter.wait(stop)
 
 
 def test_a_refusal_holds_back_threads_that_wait_already() -> None:
-    pacer, stop = Pacer(4), threading.Event()
-    pacer.announced(4)
-    pacer.wait(stop)
+    limiter, stop = RateLimiter(4), threading.Event()
+    limiter.announced(4)
+    limiter.wait(stop)
     started: list[float] = []
 
     def start() -> None:
-        pacer.wait(stop)
+        limiter.wait(stop)
         started.append(time.monotonic())
 
     threads = [threading.Thread(target=start) for _ in range(2)]
@@ -782,7 +784,7 @@ def test_a_refusal_holds_back_threads_that_wait_already() -> None:
         thread.start()
     time.sleep(0.05)
     refused = time.monotonic()
-    pacer.refused(0.4)
+    limiter.refused(0.4)
     for thread in threads:
         thread.join()
 
@@ -790,10 +792,10 @@ def test_a_refusal_holds_back_threads_that_wait_already() -> None:
 
 
 def test_threads_share_one_pace() -> None:
-    pacer, stop = Pacer(100), threading.Event()
-    pacer.announced(100)
+    limiter, stop = RateLimiter(100), threading.Event()
+    limiter.announced(100)
     begin = time.monotonic()
-    threads = [threading.Thread(target=lambda: [pacer.wait(stop) for _ in range(5)]) for _ in range(6)]
+    threads = [threading.Thread(target=lambda: [limiter.wait(stop) for _ in range(5)]) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:

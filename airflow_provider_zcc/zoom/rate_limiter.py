@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from airflow_provider_zcc.zoom.errors import Stopped
+from airflow_provider_zcc.zoom.errors import ReadCancelled
 
 #: Share of the ceiling at which requests begin, and by how much the pace grows in each second, until the server
 #: announces its limit or refuses.
@@ -50,7 +50,7 @@ def first_come_first_served() -> float:
     return 0.0
 
 
-class Pacer:
+class RateLimiter:
     """Spaces the starts of requests evenly, for all threads that share it.
 
     The pace is the ceiling as soon as the server has announced its limit, and climbs there while it has not. A
@@ -88,7 +88,7 @@ class Pacer:
 
         :param stop: ends the wait.
         :param rank: of the requests that wait, the one of the lowest rank at that time starts first.
-        :raises Stopped: if ``stop`` is set.
+        :raises ReadCancelled: if ``stop`` is set.
         """
         ticket = partial(rank)
         with self._lock:
@@ -98,7 +98,7 @@ class Pacer:
             while seconds > 0:
                 seconds = self._seconds_to_turn(ticket)
                 if stop.wait(seconds):
-                    raise Stopped
+                    raise ReadCancelled
         finally:
             with self._lock:
                 self._line.remove(ticket)
