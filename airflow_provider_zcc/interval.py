@@ -1,21 +1,41 @@
-"""Finds the ``[start, end)`` that a run is for: one answer for operator and sensor."""
+"""Finds the ``[start, end)`` that a run is for: in one way for all operators."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pendulum
+from pendulum import FixedTimezone, Timezone
 
 from airflow_provider_zcc.zoom.errors import InvalidQuery
 
 _DURATION = re.compile(r"P[\dYMWDTHS.]+")
-_REMEDY = (
-    "Schedule the Dag with CronDataIntervalTimetable(...) or CronTriggerTimetable(..., interval=...), "
-    "or give the task interval_length, or start and end."
-)
+#: Seconds by which the clocks of scheduler and worker may differ: an interval that ends within them is waited for.
+_CLOCK_SKEW = 60
+_LENGTH = "Use a positive timedelta, or an ISO 8601 duration such as P1D or PT1H."
+_REMEDY = """Schedule the Dag with a timetable whose runs have a data interval:
+
+    from airflow.timetables.interval import CronDataIntervalTimetable
+
+    schedule=CronDataIntervalTimetable("@daily", timezone="UTC")
+
+or keep the schedule, and set the length of the interval that ends when the run is due, with a key named after it:
+
+    interval_length="P1D",
+    s3_key="zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",
+
+or set both start and end."""
+_PARTITION_REMEDY = """Set the length of a partition, which starts at the partition_date:
+
+    interval_length="P1D",
+    s3_key="zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",
+
+and let the timetable run when the partition is over: CronPartitionTimetable("@daily", timezone="UTC", run_offset=-1).
+Or set both start and end."""
 
 
 class Interval(NamedTuple):
@@ -53,29 +73,56 @@ def resolve_interval(
     if start is not None or end is not None:
         if start is None or end is None:
             missing = "start" if start is None else "end"
-            raise InvalidQuery(f"{missing} is missing. Give start and end together, or neither.")
+            raise InvalidQuery(f"{missing} is missing. Use start and end together, or neither.")
         return _ordered(_instant("start", start), _instant("end", end))
     run_start, run_end = context.get("data_interval_start"), context.get("data_interval_end")
     if run_start is None or run_end is None:
         partition_date = context.get("partition_date")
         if partition_date is None:
-            raise InvalidQuery(f"The run has no data interval, so there is nothing to read. {_REMEDY}")
-        if length is None:
             raise InvalidQuery(
-                "The run has a partition_date and no data interval. Give the task interval_length, the length "
-                "of a partition, or start and end."
+                "The run has no data interval, so there is nothing to read: it was triggered by an asset, or manually "
+                f"without a logical date. {_REMEDY}"
             )
+        if length is None:
+            raise InvalidQuery(f"The run has a partition_date and no data interval. {_PARTITION_REMEDY}")
         first = _in_dag_timezone(partition_date, context)
-        return Interval(first, _shift(first, length, 1))
+        return _ordered(first, _shift(first, length, 1))
     if run_start != run_end:
         return _ordered(run_start, run_end)
     if length is None:
         raise InvalidQuery(
             f"The run's data interval has no length: it starts and ends at {run_end}, as a cron string or timedelta "
-            f"gives it on Airflow 3. Reading it would give an empty file. {_REMEDY}"
+            f"gives it on Airflow 3. Reading it would write an empty file. {_REMEDY}"
         )
     last = _in_dag_timezone(run_end, context)
-    return Interval(_shift(last, length, -1), last)
+    return _ordered(_shift(last, length, -1), last)
+
+
+def wait_until_over(interval: Interval) -> None:
+    """Return when an interval is over, if that is at most a minute away.
+
+    Zoom would list the part of it that has passed, which looks like all of it.
+
+    :param interval: the interval.
+    :raises InvalidQuery: if it ends later than that.
+    """
+    now = datetime.now(UTC)
+    seconds = (interval.end - now).total_seconds()
+    if seconds > _CLOCK_SKEW:
+        raise InvalidQuery(
+            f"The interval from {interval.start} to {interval.end} is not over: it is {now:%Y-%m-%d %H:%M:%S} UTC. "
+            "What Zoom lists of it now is incomplete. Run the task after the end of the interval; with "
+            "CronPartitionTimetable, run_offset=-1 does that."
+        )
+    time.sleep(max(seconds, 0.0))
+
+
+def dag_timezone(context: Mapping[str, Any]) -> Timezone | FixedTimezone:
+    """Return the Dag's timezone; UTC without a Dag.
+
+    :param context: the task's context.
+    """
+    return getattr(context.get("dag"), "timezone", None) or pendulum.UTC
 
 
 def _instant(name: str, value: datetime | str) -> datetime:
@@ -85,16 +132,15 @@ def _instant(name: str, value: datetime | str) -> datetime:
             moment = datetime.fromisoformat(value.strip())
         except ValueError:
             raise InvalidQuery(
-                f"{name} is not an ISO 8601 time: {value!r}. Give one such as 2026-11-02T00:00:00+00:00."
+                f"{name} is not an ISO 8601 time: {value!r}. Use one such as 2026-11-02T00:00:00+00:00."
             ) from None
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        raise InvalidQuery(f"{name} has no timezone: {value!r}. Give an offset, as in 2026-11-02T00:00:00+00:00.")
+        raise InvalidQuery(f"{name} has no timezone: {value!r}. Add an offset, as in 2026-11-02T00:00:00+00:00.")
     return moment
 
 
 def _in_dag_timezone(moment: datetime, context: Mapping[str, Any]) -> pendulum.DateTime:
-    timezone = getattr(context.get("dag"), "timezone", None) or "UTC"
-    return pendulum.instance(moment).in_timezone(timezone)
+    return pendulum.instance(moment).in_timezone(dag_timezone(context))
 
 
 def _shift(moment: pendulum.DateTime, length: timedelta, direction: int) -> pendulum.DateTime:
@@ -106,14 +152,17 @@ def _shift(moment: pendulum.DateTime, length: timedelta, direction: int) -> pend
     else:
         months, days, seconds = 0, length.days, length.seconds
     microseconds = direction * length.microseconds
-    return moment.add(months=direction * months, days=direction * days).add(
-        seconds=direction * seconds, microseconds=microseconds
-    )
+    try:
+        return moment.add(months=direction * months, days=direction * days).add(
+            seconds=direction * seconds, microseconds=microseconds
+        )
+    except (OverflowError, ValueError):
+        raise InvalidQuery(f"interval_length is {length}, which is too long. {_LENGTH}") from None
 
 
 def _ordered(start: datetime, end: datetime) -> Interval:
     if end <= start:
-        raise InvalidQuery(f"end ({end}) is not after start ({start}). Give an interval [start, end).")
+        raise InvalidQuery(f"end ({end}) is not after start ({start}). Use an interval [start, end).")
     return Interval(start, end)
 
 
@@ -122,11 +171,8 @@ def _length(value: timedelta | str) -> timedelta:
     if isinstance(value, str):
         try:
             length = pendulum.parse(value.strip()) if _DURATION.fullmatch(value.strip()) else None
-        except ValueError:
+        except (ValueError, OverflowError):
             length = None
     if not isinstance(length, timedelta) or length <= timedelta():
-        raise InvalidQuery(
-            f"interval_length is not a length of time: {value!r}. Give a positive timedelta, or an ISO 8601 "
-            "duration such as P1D or PT1H."
-        )
+        raise InvalidQuery(f"interval_length is not a length of time: {value!r}. {_LENGTH}")
     return length

@@ -97,6 +97,11 @@ class ZoomContactCenterHook(BaseHook):
         return self._client.requests_sent
 
     @property
+    def rate_limited(self) -> int:
+        """Requests that Zoom rejected with HTTP 429."""
+        return self._client.rate_limited
+
+    @property
     def engagements_url(self) -> str:
         """URL that engagements are read from, without anything that belongs to one account."""
         return f"{self._settings.api_url}{PATH}"

@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_zcc.availability import Availability
-from airflow_provider_zcc.filters import FILTER_TEMPLATE_FIELDS, rendered_filters
+from airflow_provider_zcc.filters import FILTERS, UNSET, FilteredTask
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.interval import Interval, resolve_interval
 from airflow_provider_zcc.triggers.engagements import EngagementsTrigger
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
 
 
-class EngagementsSensor(BaseSensorOperator):
+class EngagementsSensor(FilteredTask, BaseSensorOperator):
     """
     Waits until the Zoom Contact Center engagements of ``[start, end)`` are available.
 
@@ -70,8 +70,12 @@ class EngagementsSensor(BaseSensorOperator):
         "start",
         "end",
         "interval_length",
-        *FILTER_TEMPLATE_FIELDS,
+        *FILTERS,
         "zcc_conn_id",
+        "min_engagements",
+        "settle",
+        "stable_checks",
+        "deferrable",
     )
     ui_color = "#e6f1f2"
 
@@ -81,14 +85,14 @@ class EngagementsSensor(BaseSensorOperator):
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         interval_length: timedelta | str | None = None,
-        queue_id: str | None = None,
-        user_id: str | None = None,
-        consumer_number: str | None = None,
-        channel_types: str | Sequence[str] | None = None,
-        channel: str | None = None,
-        channel_sources: str | Sequence[str] | None = None,
-        direction: str | None = None,
-        timezone: str | None = None,
+        queue_id: str | None = UNSET,
+        user_id: str | None = UNSET,
+        consumer_number: str | None = UNSET,
+        channel_types: str | Sequence[str] | None = UNSET,
+        channel: str | None = UNSET,
+        channel_sources: str | Sequence[str] | None = UNSET,
+        direction: str | None = UNSET,
+        timezone: str | None = UNSET,
         zcc_conn_id: str = ZoomContactCenterHook.default_conn_name,
         min_engagements: int = 1,
         settle: timedelta = timedelta(minutes=5),
@@ -100,14 +104,16 @@ class EngagementsSensor(BaseSensorOperator):
         self.start = start
         self.end = end
         self.interval_length = interval_length
-        self.queue_id = queue_id
-        self.user_id = user_id
-        self.consumer_number = consumer_number
-        self.channel_types = channel_types
-        self.channel = channel
-        self.channel_sources = channel_sources
-        self.direction = direction
-        self.timezone = timezone
+        self._set_filters(
+            queue_id=queue_id,
+            user_id=user_id,
+            consumer_number=consumer_number,
+            channel_types=channel_types,
+            channel=channel,
+            channel_sources=channel_sources,
+            direction=direction,
+            timezone=timezone,
+        )
         self.zcc_conn_id = zcc_conn_id
         self.min_engagements = min_engagements
         self.settle = settle
@@ -134,7 +140,7 @@ class EngagementsSensor(BaseSensorOperator):
         """
         with airflow_errors():
             return self._is_available(
-                self._interval(context), rendered_filters(self, context), self._hook.count_engagements
+                self._interval(context), self._rendered_filters(context), self._hook.count_engagements
             )
 
     def check_or_defer(self, context: Context) -> None:
@@ -144,7 +150,7 @@ class EngagementsSensor(BaseSensorOperator):
         """
         started = time.monotonic()
         with airflow_errors():
-            interval, filters = self._interval(context), rendered_filters(self, context)
+            interval, filters = self._interval(context), self._rendered_filters(context)
             try:
                 if self._is_available(interval, filters, self._hook.count_engagements_briefly):
                     return
@@ -219,15 +225,15 @@ class EngagementsSensor(BaseSensorOperator):
         return resolve_interval(context, start=self.start, end=self.end, interval_length=self.interval_length)
 
     def _is_available(self, interval: Interval, filters: dict[str, Any], count: Callable[..., int]) -> bool:
-        if self.stable_checks > 1 and self.reschedule and not self._defers:
-            raise InvalidQuery(
-                "stable_checks cannot work in mode 'reschedule': nothing is remembered from one check to the next. "
-                "Use mode='poke' or deferrable=True, or leave it out."
-            )
         Query(*interval, Filters.validated(**filters))
         if self._availability is None:
             self._availability = Availability(
                 interval, min_engagements=self.min_engagements, settle=self.settle, stable_checks=self.stable_checks
+            )
+        if self.stable_checks > 1 and self.reschedule and not self._defers:
+            raise InvalidQuery(
+                "stable_checks cannot work in mode 'reschedule': nothing is remembered from one check to the next. "
+                "Use mode='poke' or deferrable=True, or remove the argument."
             )
         if self._availability.seconds_to_settle():
             return False

@@ -1,32 +1,42 @@
-"""A data interval's engagements -> one object of JSON lines in S3."""
+"""A data interval's engagements -> one JSON Lines object in S3."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
     Asset,
+    AssetAlias,
     BaseOperator,
     conf,
 )
 from airflow.providers.common.compat.standard.triggers import TimeDeltaTrigger
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
+from botocore.validate import ParamValidator
 
-from airflow_provider_zcc.filters import FILTER_TEMPLATE_FIELDS, rendered_filters
+from airflow_provider_zcc.filters import FILTERS, UNSET, FilteredTask
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
-from airflow_provider_zcc.interval import resolve_interval
-from airflow_provider_zcc.transfers.upload import ONE_PART_AT_A_TIME, unless_killed, upload
+from airflow_provider_zcc.interval import Interval, dag_timezone, resolve_interval, wait_until_over
+from airflow_provider_zcc.s3.location import Location, fill_placeholders, has_placeholders, parse_location
+from airflow_provider_zcc.s3.upload import ALLOWED_EXTRA_ARGS, MIN_PART_SIZE, accepted, s3_errors, upload
 from airflow_provider_zcc.zoom.errors import InvalidQuery, RateLimitedUntil
-from airflow_provider_zcc.zoom.jsonl import JsonLines
+from airflow_provider_zcc.zoom.jsonl import compressed
+
+try:
+    from airflow.sdk.definitions.asset import AssetRef
+except ImportError:  # Airflow 2 has no references to assets
+    AssetRef = Asset
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -34,61 +44,86 @@ if TYPE_CHECKING:
 
     from airflow_provider_zcc.zoom.reader import Counts, EngagementReader
 
-#: Seconds between two lines on progress.
+#: Seconds between two log lines on progress.
 _PROGRESS_INTERVAL = 5.0
-#: How often a try waits deferred before it fails. Each wait lasts a day at most, and a daily limit ends within one.
-_MOST_DEFERRALS = 3
-_CHOICES = {
+#: How often an attempt waits deferred before it fails. A wait takes a day at most, and a daily limit ends within one.
+_MAX_DEFERRALS = 3
+_CHOICES: dict[str, tuple[object, ...]] = {
     "compression": ("infer", "gzip", "none"),
     "on_empty": ("write", "skip", "fail"),
     "on_incomplete": ("fail", "warn"),
+    "replace": (True, False),
+    "encrypt": (True, False),
+    "deferrable": (True, False),
 }
 
 
-class EngagementsToS3Operator(BaseOperator):
+class _Killed(BaseException):
+    """Airflow ends the task. No library that catches Exception may take it for an error to retry."""
+
+
+class EngagementsToS3Operator(FilteredTask, BaseOperator):
     """
-    Writes the Zoom Contact Center engagements that began in ``[start, end)`` to S3, one JSON object a line.
+    Writes the Zoom Contact Center engagements that started in ``[start, end)`` to S3, one JSON object a line.
 
     The engagements stream through compression into the upload while they arrive. The object appears whole or
-    not at all, holds each engagement once, as Zoom sent it, and has the same bytes if the same data is read
-    again. Returns its ``s3://`` URI; the XCom ``summary`` and the ``extra`` of the events of the task's outlet
-    assets hold uri, start, end, records, requests, duplicates_dropped, outside_interval, bytes and seconds.
-    OpenLineage is told Zoom's endpoint with the interval as input, and the object with its statistics as output.
+    not at all, holds each engagement exactly once, byte for byte as Zoom returned it, and has the same bytes if the
+    same data is read again. Returns its ``s3://`` URI. The XCom ``summary`` (unless ``do_xcom_push=False``) and the
+    ``extra`` of the events of the task's outlets (``Asset``, ``Asset.ref``) hold uri, start, end, records, requests,
+    rate_limited, duplicates_dropped, outside_interval, bytes and seconds. An ``AssetAlias`` outlet gets an event, with
+    the same ``extra``, of an asset whose URI is the object's. OpenLineage gets Zoom's endpoint with the interval as
+    input, and the object with its statistics as output.
 
-    :param s3_key: key of the object, or a whole ``s3://`` URL. (templated)
-    :param s3_bucket: bucket; None if ``s3_key`` is a URL. (templated)
+    .. code-block:: python
+
+        EngagementsToS3Operator(
+            task_id="engagements_to_s3",
+            s3_bucket="my-lake",
+            s3_key="zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",
+        )
+
+    All arguments are template fields.
+
+    :param s3_key: key of the object, or a whole ``s3://`` URL, whose key is all that follows the bucket. ``{start}``
+        and ``{end}``, with a format of ``strftime`` as in ``{start:%Y-%m-%d}``, stand for the interval that is read,
+        in the Dag's timezone; other braces stay.
+    :param s3_bucket: bucket. By default the bucket of the URL, or that of the AWS connection
+        (``service_config.s3.bucket_name``).
     :param start: first instant of the interval: a timezone-aware datetime, or ISO 8601 with an offset. Goes
-        with ``end``; by default the run's data interval is read. (templated)
-    :param end: the instant after the last, likewise. (templated)
+        with ``end``; by default the run's data interval is read.
+    :param end: the instant after the last, likewise. An interval that is not over fails the task at once, before
+        any request; one that ends within 60 s is waited for.
     :param interval_length: length of the interval where the run's own has none: a timedelta or an ISO 8601
-        duration. It ends at a zero-length data interval, or begins at the ``partition_date``. (templated)
-    :param queue_id: only this queue. (templated)
-    :param user_id: only this agent. (templated)
-    :param consumer_number: only this consumer's phone number. Templated, but kept out of the rendered template
-        fields that Airflow shows, because it is a person's.
+        duration. It ends at a zero-length data interval, or starts at the ``partition_date``.
+    :param queue_id: only this queue. A filter that renders to None or nothing fails the task, as for all filters.
+    :param user_id: only this agent.
+    :param consumer_number: only this consumer's phone number. It is kept out of the rendered template fields that
+        Airflow shows, because it is personal.
     :param channel_types: only these: voice, sms, chat, video, kiosk, in_app_chat, in_app_video. Deprecated by
-        Zoom. (templated)
-    :param channel: only this one: voice, video, messaging, email. (templated)
+        Zoom.
+    :param channel: only this one: voice, video, messaging, email.
     :param channel_sources: only these: in_app_video, kiosk_video, web_video, web_chat, in_app_chat, sms,
-        facebook_messenger, whatsapp, email_address. (templated)
-    :param direction: inbound or outbound. (templated)
+        facebook_messenger, whatsapp, email_address.
+    :param direction: inbound or outbound.
     :param timezone: IANA name of the timezone in which times are written; which engagements are read does not
-        depend on it. Default: UTC. (templated)
-    :param zcc_conn_id: connection to Zoom. (templated)
-    :param aws_conn_id: connection to AWS. (templated)
+        depend on it. Default: UTC.
+    :param zcc_conn_id: connection to Zoom.
+    :param aws_conn_id: connection to AWS. None, or one that does not exist, means boto3's default chain.
     :param replace: whether an object that exists may be replaced. If not, and it exists, the task fails before
-        anything is asked of Zoom.
-    :param encrypt: whether S3 encrypts the object with AES256.
-    :param acl_policy: canned ACL of the object. (templated)
+        the first request to Zoom.
+    :param encrypt: whether S3 encrypts the object with AES256 (SSE-S3). For KMS, use ``extra_args``.
+    :param acl_policy: canned ACL of the object.
+    :param extra_args: headers of the object, as in S3Hook: ``ServerSideEncryption`` and ``SSEKMSKeyId``,
+        ``StorageClass``, ``RequestPayer``, ``Tagging``, ``Metadata`` and others.
     :param verify: whether, or with which CA bundle, the certificate of S3 is verified, as in S3Hook.
-    :param compression: ``gzip``, ``none``, or ``infer`` from the key's ending ``.gz``. (templated)
+    :param compression: ``gzip``, ``none``, or ``infer`` from the key's ending ``.gz``.
     :param on_empty: without an engagement in the interval, ``write`` an object without lines, ``skip`` the task
-        or ``fail`` it. (templated)
-    :param on_incomplete: when Zoom reports more engagements than it delivers, also when asked again, ``fail``
-        or ``warn`` and write what came. (templated)
+        or ``fail`` it.
+    :param on_incomplete: when Zoom reports more engagements than it returns, also when requested again, ``fail``
+        or ``warn`` and write what was returned.
     :param max_concurrency: how many parts of the interval are read at the same time.
-    :param deferrable: when Zoom names a time far away at which requests are welcome again, as for its daily
-        limit, wait for it without a worker slot, three times at most; else the task fails and names the time.
+    :param deferrable: when Zoom names a time far away at which requests are allowed again, as for a daily
+        limit, wait for it without a worker slot, at most three times; otherwise the task fails and names the time.
     """
 
     template_fields: Sequence[str] = (
@@ -97,14 +132,21 @@ class EngagementsToS3Operator(BaseOperator):
         "start",
         "end",
         "interval_length",
-        *FILTER_TEMPLATE_FIELDS,
+        *FILTERS,
         "zcc_conn_id",
         "aws_conn_id",
+        "replace",
+        "encrypt",
         "acl_policy",
+        "extra_args",
+        "verify",
         "compression",
         "on_empty",
         "on_incomplete",
+        "max_concurrency",
+        "deferrable",
     )
+    template_fields_renderers = {"extra_args": "json"}  # noqa: RUF012  as in every operator of Airflow
     ui_color = "#d6e9ff"
 
     def __init__(
@@ -115,19 +157,20 @@ class EngagementsToS3Operator(BaseOperator):
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         interval_length: timedelta | str | None = None,
-        queue_id: str | None = None,
-        user_id: str | None = None,
-        consumer_number: str | None = None,
-        channel_types: str | Sequence[str] | None = None,
-        channel: str | None = None,
-        channel_sources: str | Sequence[str] | None = None,
-        direction: str | None = None,
-        timezone: str | None = None,
+        queue_id: str | None = UNSET,
+        user_id: str | None = UNSET,
+        consumer_number: str | None = UNSET,
+        channel_types: str | Sequence[str] | None = UNSET,
+        channel: str | None = UNSET,
+        channel_sources: str | Sequence[str] | None = UNSET,
+        direction: str | None = UNSET,
+        timezone: str | None = UNSET,
         zcc_conn_id: str = ZoomContactCenterHook.default_conn_name,
         aws_conn_id: str | None = "aws_default",
         replace: bool = True,
         encrypt: bool = False,
         acl_policy: str | None = None,
+        extra_args: Mapping[str, Any] | None = None,
         verify: bool | str | None = None,
         compression: str = "infer",
         on_empty: str = "write",
@@ -142,26 +185,29 @@ class EngagementsToS3Operator(BaseOperator):
         self.start = start
         self.end = end
         self.interval_length = interval_length
-        self.queue_id = queue_id
-        self.user_id = user_id
-        self.consumer_number = consumer_number
-        self.channel_types = channel_types
-        self.channel = channel
-        self.channel_sources = channel_sources
-        self.direction = direction
-        self.timezone = timezone
+        self._set_filters(
+            queue_id=queue_id,
+            user_id=user_id,
+            consumer_number=consumer_number,
+            channel_types=channel_types,
+            channel=channel,
+            channel_sources=channel_sources,
+            direction=direction,
+            timezone=timezone,
+        )
         self.zcc_conn_id = zcc_conn_id
         self.aws_conn_id = aws_conn_id
         self.replace = replace
         self.encrypt = encrypt
         self.acl_policy = acl_policy
+        self.extra_args = extra_args
         self.verify = verify
         self.compression = compression
         self.on_empty = on_empty
         self.on_incomplete = on_incomplete
         self.max_concurrency = max_concurrency
         self.deferrable = deferrable
-        self._reader: EngagementReader | None = None
+        self._is_running = False
         # OpenLineage asks in a fork of the task's process, where neither XComs nor connections can be relied on.
         self._source: str | None = None
         self._summary: dict[str, Any] | None = None
@@ -172,32 +218,37 @@ class EngagementsToS3Operator(BaseOperator):
         :param context: the task's context.
         :return: the object's ``s3://`` URI.
         """
-        return self._extract_or_defer(context, deferrals=0)
+        return self._run(context, deferrals=0)
 
     def resume(self, context: Context, event: Any = None, deferrals: int = 1) -> str:  # noqa: ARG002
-        """Begin anew after waiting for Zoom's rate limit: nothing was written before.
+        """Start again after waiting for Zoom's rate limit: nothing was written before.
 
         :param context: the task's context.
-        :param event: what the trigger said.
-        :param deferrals: how often this try has waited.
+        :param event: what the trigger sent.
+        :param deferrals: how often this attempt has waited.
         :return: the object's ``s3://`` URI.
         """
-        return self._extract_or_defer(context, deferrals=deferrals)
+        return self._run(context, deferrals=deferrals)
 
     def on_kill(self) -> None:
-        """Stop reading when Airflow ends the task; the upload is aborted then."""
-        if self._reader:
-            self._reader.kill()
+        """End ``execute``, wherever it is: Airflow calls this in the handler of SIGTERM, and Airflow 3 does no more.
+
+        After ``execution_timeout`` Airflow calls it as well, when ``execute`` has ended.
+        """
+        if self._is_running and threading.current_thread() is threading.main_thread():
+            self._is_running = False
+            raise _Killed
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage:
-        """Tell OpenLineage what is about to be written; left to itself it would name the outlets."""
+        """Return what is about to be written, as far as it is known without the run's interval."""
         from airflow_provider_zcc import lineage  # noqa: PLC0415
 
-        bucket, key = self._bucket_and_key()
-        return lineage.on_start(f"s3://{bucket}/{key}")
+        if has_placeholders(self.s3_key):
+            return lineage.on_end(None, None)
+        return lineage.on_start(parse_location(self.s3_bucket, self.s3_key).uri)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:  # noqa: ARG002
-        """Tell OpenLineage what was read and written.
+        """Return what was read and written.
 
         :param task_instance: the one that ended.
         """
@@ -206,134 +257,184 @@ class EngagementsToS3Operator(BaseOperator):
         return lineage.on_end(self._source, self._summary)
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage:
-        """Tell OpenLineage what was read and written before the failure.
+        """Return what was read and written before the failure.
 
         :param task_instance: the one that failed.
         """
         if self._source is None:
-            # OpenLineage names the outlets where it is told of nothing, and this task has written none of them.
+            # Without datasets, OpenLineage names the outlets, and this task has written none of them.
             self.outlets: list[Any] = []
         return self.get_openlineage_facets_on_complete(task_instance)
 
-    def _extract_or_defer(self, context: Context, *, deferrals: int) -> str:
-        with airflow_errors():
-            try:
-                return self._extract(context)
-            except RateLimitedUntil as error:
-                if self.deferrable and deferrals < _MOST_DEFERRALS:
-                    self._wait_deferred(error, deferrals + 1)
-                raise
+    def _run(self, context: Context, *, deferrals: int) -> str:
+        self._is_running = True
+        try:
+            with airflow_errors():
+                try:
+                    return self._extract(context)
+                except RateLimitedUntil as error:
+                    if self.deferrable and deferrals < _MAX_DEFERRALS:
+                        self._wait_deferred(error, deferrals + 1)
+                    raise
+        except _Killed:
+            raise AirflowException("Airflow ended the task before it was done. Nothing was written.") from None
+        finally:
+            self._is_running = False
 
     def _extract(self, context: Context) -> str:
         started = time.monotonic()
-        self._check_choices()
+        self._check_arguments()
         interval = resolve_interval(context, start=self.start, end=self.end, interval_length=self.interval_length)
         hook = ZoomContactCenterHook(self.zcc_conn_id, max_concurrency=self.max_concurrency)
-        self._reader = reader = hook.reader(
-            *interval, fail_if_incomplete=self.on_incomplete == "fail", **rendered_filters(self, context)
-        )
+        filters = self._rendered_filters(context)
+        reader = hook.reader(*interval, fail_if_incomplete=self.on_incomplete == "fail", **filters)
         self._source = hook.engagements_url
-        s3_hook = S3Hook(self.aws_conn_id, transfer_config_args=dict(ONE_PART_AT_A_TIME), verify=self.verify)
-        bucket, key = unless_killed(partial(self._find_target, s3_hook), reader)
-        uri = f"s3://{bucket}/{key}"
-        self.log.info("Reading the engagements from %s to %s into %s.", interval.start, interval.end, uri)
-        lines = self._open(reader, hook, gzip=self._compresses(key))
-        options = {"replace": self.replace, "encrypt": self.encrypt, "acl_policy": self.acl_policy}
-        upload(lines, s3_hook, bucket, key, reader=reader, **options)
+        wait_until_over(interval)
+        s3_hook = self._s3_hook()
+        location = self._locate(s3_hook, interval, context)
+        extra_args = self._object_args(s3_hook)
+        self._require_bucket(s3_hook, location, extra_args)
+        if not self.replace:
+            self._require_absence(s3_hook, location, extra_args)
+        self.log.info("Reading the engagements from %s to %s into %s.", interval.start, interval.end, location.uri)
+        size = self._write(reader, hook, s3_hook, location, extra_args)
         self._summary = summary = {
-            "uri": uri,
+            "uri": location.uri,
             "start": interval.start.isoformat(),
             "end": interval.end.isoformat(),
             "records": reader.counts.records,
             "requests": hook.requests_sent,
+            "rate_limited": hook.rate_limited,
             "duplicates_dropped": reader.counts.duplicates_dropped,
             "outside_interval": reader.counts.outside_interval,
-            "bytes": lines.bytes,
+            "bytes": size,
             "seconds": round(time.monotonic() - started, 3),
         }
-        self.log.info("Wrote %s to %s.", _in_words(summary), uri)
+        self.log.info("%s", _in_words(summary))
         self._publish(summary, context)
-        return uri
+        return location.uri
 
-    def _check_choices(self) -> None:
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InvalidQuery(f"{name} is {getattr(self, name)!r}. Give one of {', '.join(allowed)}.")
-
-    def _compresses(self, key: str) -> bool:
-        return self.compression == "gzip" or (self.compression == "infer" and key.endswith(".gz"))
-
-    def _find_target(self, s3_hook: S3Hook) -> tuple[str, str]:
-        """Return bucket and key, after finding out all that can be known before Zoom is asked."""
-        bucket, key = self._bucket_and_key()
-        self._require_bucket(s3_hook, bucket)
-        if not self.replace:
-            self._require_absence(s3_hook, bucket, key)
-        return bucket, key
-
-    def _bucket_and_key(self) -> tuple[str, str]:
-        try:
-            bucket, key = S3Hook.get_s3_bucket_key(self.s3_bucket, self.s3_key, "s3_bucket", "s3_key")
-        except (TypeError, AirflowException) as error:
-            raise InvalidQuery(f"{error}. Give s3_bucket and a key, or s3_key as a whole s3:// URL.") from None
-        if not bucket or not key:
-            raise InvalidQuery("The bucket or the key is empty. Give s3_bucket and s3_key, or s3_key as an s3:// URL.")
-        return bucket, key
-
-    def _require_absence(self, s3_hook: S3Hook, bucket: str, key: str) -> None:
-        try:
-            exists = s3_hook.check_for_key(key, bucket)
-        except ClientError as error:
-            raise AirflowException(
-                f"S3 could not tell whether s3://{bucket}/{key} exists: {error}. replace=False needs s3:GetObject and "
-                "s3:ListBucket for the role of aws_conn_id."
-            ) from error
-        if exists:
+    def _check_arguments(self) -> None:
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if type(value) not in (str, bool) or value not in choices:
+                raise _invalid(name, value, f"one of {', '.join(map(repr, choices))}")
+        if not isinstance(self.aws_conn_id, str | None):
+            raise _invalid("aws_conn_id", self.aws_conn_id, "the id of a connection, or None")
+        if not isinstance(self.verify, bool | str | None):
+            raise _invalid("verify", self.verify, "True, False, None, or the path of a CA bundle")
+        if not isinstance(self.extra_args, Mapping | None):
+            raise _invalid("extra_args", self.extra_args, "a dict such as {'StorageClass': 'STANDARD_IA'}")
+        if unknown := [name for name in self.extra_args or {} if name not in ALLOWED_EXTRA_ARGS]:
+            raise _invalid("extra_args", unknown, f"these names: {', '.join(ALLOWED_EXTRA_ARGS)}")
+        if self.encrypt and "ServerSideEncryption" in (self.extra_args or {}):
             raise InvalidQuery(
-                f"s3://{bucket}/{key} exists and replace is False. Delete the object, or allow it to be replaced."
+                "encrypt=True means AES256, and extra_args sets ServerSideEncryption. Use one of the two."
             )
 
-    def _require_bucket(self, s3_hook: S3Hook, bucket: str) -> None:
-        try:
-            s3_hook.get_conn().head_bucket(Bucket=bucket)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in ("404", "NoSuchBucket"):
-                raise InvalidQuery(
-                    f"The bucket {bucket} does not exist. Create it, or correct s3_bucket and aws_conn_id."
-                ) from None
-            # A role may write to a bucket that it may not list.
-            if code != "403":
-                raise AirflowException(f"S3 could not tell whether the bucket {bucket} exists: {error}") from error
-        except BotoCoreError as error:
-            raise AirflowException(f"S3 could not be asked: {error}. Check the connection aws_conn_id.") from error
+    def _s3_hook(self) -> S3Hook:
+        return S3Hook(self.aws_conn_id, transfer_config_args={"multipart_chunksize": MIN_PART_SIZE}, verify=self.verify)
 
-    def _open(self, reader: EngagementReader, hook: ZoomContactCenterHook, *, gzip: bool) -> JsonLines:
-        """Start reading, and decide what to do without an engagement before an upload begins."""
-        batches = self._log_progress(reader, hook)
-        first = next(batches, None)
-        if first is None and self.on_empty == "skip":
-            raise AirflowSkipException("No engagement began in the interval, and on_empty is 'skip': nothing written.")
-        if first is None and self.on_empty == "fail":
+    def _locate(self, s3_hook: S3Hook, interval: Interval, context: Context) -> Location:
+        key = fill_placeholders(self.s3_key, interval, dag_timezone(context))
+        default_bucket = None if self.s3_bucket else s3_hook.service_config.get("bucket_name")
+        return parse_location(self.s3_bucket, key, default_bucket=default_bucket)
+
+    def _object_args(self, s3_hook: S3Hook) -> dict[str, Any]:
+        """Return the headers of the object, after checking them against boto3's description of S3."""
+        extra_args = dict(self.extra_args or {})
+        if self.encrypt:
+            extra_args["ServerSideEncryption"] = "AES256"
+        with s3_errors(self.aws_conn_id, "Connecting to S3"):
+            model = s3_hook.get_conn().meta.service_model
+        if self.acl_policy is not None:
+            policies = model.shape_for("ObjectCannedACL").enum
+            if self.acl_policy not in policies:
+                raise _invalid("acl_policy", self.acl_policy, f"one of {', '.join(policies)}")
+            extra_args["ACL"] = self.acl_policy
+        report = ParamValidator().validate(
+            {"Bucket": "b", "Key": "k", **extra_args}, model.shape_for("PutObjectRequest")
+        )
+        if report.has_errors():
+            raise InvalidQuery(f"Invalid extra_args: {report.generate_report()}.")
+        return extra_args
+
+    def _require_bucket(self, s3_hook: S3Hook, location: Location, extra_args: Mapping[str, Any]) -> None:
+        with s3_errors(self.aws_conn_id, f"Looking up the bucket of {location.uri}"):
+            client = s3_hook.get_conn()
+            try:
+                client.head_bucket(Bucket=location.bucket, **accepted(client, "head_bucket", extra_args))
+            except ClientError as error:
+                code = error.response["Error"]["Code"]
+                if code in ("404", "NoSuchBucket"):
+                    raise InvalidQuery(
+                        f"The bucket {location.bucket} does not exist. Create it, or correct s3_bucket and aws_conn_id."
+                    ) from None
+                # A role may write to a bucket that it may not list.
+                if code != "403":
+                    raise
+
+    def _require_absence(self, s3_hook: S3Hook, location: Location, extra_args: Mapping[str, Any]) -> None:
+        with s3_errors(
+            self.aws_conn_id,
+            f"Looking up {location.uri}, which replace=False needs s3:GetObject and s3:ListBucket for,",
+        ):
+            client = s3_hook.get_conn()
+            try:
+                client.head_object(
+                    Bucket=location.bucket, Key=location.key, **accepted(client, "head_object", extra_args)
+                )
+            except ClientError as error:
+                if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
+                    return
+                raise
+        raise InvalidQuery(f"{location.uri} exists and replace is False. Delete the object, or use replace=True.")
+
+    def _write(
+        self,
+        reader: EngagementReader,
+        hook: ZoomContactCenterHook,
+        s3_hook: S3Hook,
+        location: Location,
+        extra_args: Mapping[str, Any],
+    ) -> int:
+        """Write what the reader returns to S3, and return the size of the object in bytes."""
+        progress = _Progress(reader.counts, hook)
+        with closing(reader.batches()) as batches:
+            first = next(batches, None)
+            if first is None:
+                self._require_nonempty()
+            chunks = chain([first or b""], batches)
+            is_gzip = self.compression == "gzip" or (self.compression == "infer" and location.key.endswith(".gz"))
+            with upload(s3_hook, location, extra_args) as target:
+                for chunk in compressed(chunks) if is_gzip else chunks:
+                    target.write(chunk)
+                    if line := progress.due():
+                        self.log.info("%s", line)
+        get_hook_lineage_collector().add_output_asset(
+            context=s3_hook, scheme="s3", asset_kwargs={"bucket": location.bucket, "key": location.key}
+        )
+        return target.bytes
+
+    def _require_nonempty(self) -> None:
+        """Decide what to do without an engagement, before an upload starts."""
+        if self.on_empty == "skip":
+            raise AirflowSkipException(
+                "No engagement started in the interval, and on_empty is 'skip': nothing written."
+            )
+        if self.on_empty == "fail":
             raise AirflowFailException(
-                "No engagement began in the interval, and on_empty is 'fail': nothing written. "
-                "Check interval and filters, or choose on_empty='write' or 'skip'."
+                "No engagement started in the interval, and on_empty is 'fail': nothing written. "
+                "Check interval and filters, or use on_empty='write' or 'skip'."
             )
-        return JsonLines(chain([first or b""], batches), gzip=gzip)
-
-    def _log_progress(self, reader: EngagementReader, hook: ZoomContactCenterHook) -> Iterator[bytes]:
-        started = logged = time.monotonic()
-        for batch in reader.batches():
-            yield batch
-            now = time.monotonic()
-            if now - logged >= _PROGRESS_INTERVAL:
-                logged = now
-                self.log.info("%s", _progress(reader.counts, hook.requests_sent, now - started))
 
     def _publish(self, summary: dict[str, Any], context: Context) -> None:
-        context["ti"].xcom_push(key="summary", value=summary)
+        if self.do_xcom_push:
+            context["ti"].xcom_push(key="summary", value=summary)
         for outlet in self.outlets or ():
-            if isinstance(outlet, Asset):
+            if isinstance(outlet, AssetAlias):
+                context["outlet_events"][outlet].add(Asset(summary["uri"]), extra=dict(summary))
+            elif isinstance(outlet, Asset | AssetRef):
                 context["outlet_events"][outlet].extra = dict(summary)
 
     def _wait_deferred(self, error: RateLimitedUntil, deferrals: int) -> None:
@@ -341,16 +442,47 @@ class EngagementsToS3Operator(BaseOperator):
         self.defer(trigger=TimeDeltaTrigger(error.wait), method_name="resume", kwargs={"deferrals": deferrals})
 
 
-def _in_words(summary: dict[str, Any]) -> str:
-    return (
-        "{records:,} records, {bytes:,} bytes, in {seconds:.1f} s with {requests:,} requests, {duplicates_dropped:,} "
-        "duplicates dropped, {outside_interval:,} outside the interval,"
-    ).format_map(summary)
+class _Progress:
+    """Writes a line on progress when one is due."""
 
+    def __init__(self, counts: Counts, hook: ZoomContactCenterHook) -> None:
+        self._counts = counts
+        self._hook = hook
+        self._started = self._logged = time.monotonic()
 
-def _progress(counts: Counts, requests: int, seconds: float) -> str:
-    text = f"{counts.records:,} records, {requests:,} requests, {requests / seconds:.1f} requests/s"
-    if counts.all_asked and counts.records:
+    def due(self) -> str:
+        """Return a line, or an empty text if the last one is recent."""
+        now = time.monotonic()
+        if now - self._logged < _PROGRESS_INTERVAL:
+            return ""
+        self._logged = now
+        seconds, counts = now - self._started, self._counts
+        rate = f"{self._hook.requests_sent / seconds:.1f} requests/s"
+        if not (counts.all_asked and counts.records):
+            return f"{counts.records:,} records, {rate}"
         share = min(1.0, counts.records / max(counts.expected, 1))
-        text += f", {share:.0%}, about {seconds * (1 / share - 1):.0f} s left"
-    return text
+        left = seconds * (1 / share - 1)
+        return f"{share:.0%} ({counts.records:,} of about {counts.expected:,}), {rate}, about {left:.0f} s left"
+
+
+def _invalid(name: str, value: object, allowed: str) -> InvalidQuery:
+    return InvalidQuery(f"Invalid {name} {value!r}. Use {allowed}.")
+
+
+def _in_words(summary: Mapping[str, Any]) -> str:
+    """Describe a summary in one line, without what did not happen."""
+    parts = [
+        f"{summary['records']:,} records",
+        f"{summary['bytes']:,} bytes",
+        f"{summary['requests']:,} requests",
+        *(f"{summary[name]:,} {words}" for name, words in _EXCEPTIONAL.items() if summary[name]),
+        f"{summary['seconds']:.1f} s",
+    ]
+    return f"{summary['uri']}: {', '.join(parts)}"
+
+
+_EXCEPTIONAL = {
+    "rate_limited": "of them rate limited",
+    "duplicates_dropped": "duplicates dropped",
+    "outside_interval": "outside the interval",
+}

@@ -103,7 +103,7 @@ class ZoomClient:
         self._auth = BearerAuth(
             token_source or shared_token_source(settings.credentials), settings.api_url, settings.timeout, on_token
         )
-        self._requests_sent = 0
+        self._requests_sent = self._rate_limited = 0
         self._count_lock = threading.Lock()
         self.session = session(connections)
         self.session.auth = self._auth
@@ -124,6 +124,11 @@ class ZoomClient:
     def requests_sent(self) -> int:
         """Requests sent to the API so far, those that failed included."""
         return self._requests_sent
+
+    @property
+    def rate_limited(self) -> int:
+        """Requests that the API rejected with HTTP 429 so far."""
+        return self._rate_limited
 
     def get(
         self,
@@ -219,6 +224,8 @@ class ZoomClient:
         return None if remaining is None else min(max(remaining, 0), limit)
 
     def _hold_back(self, error: RateLimited) -> None:
+        with self._count_lock:
+            self._rate_limited += 1
         seconds = None
         if error.retry_at:
             seconds = max((error.retry_at - datetime.now(UTC)).total_seconds(), 0.0)

@@ -79,7 +79,7 @@ class Filters:
         :raises InvalidQuery: naming the argument and the values that it allows.
         """
         if channel is not None and channel_types is not None:
-            raise InvalidQuery("Zoom ignores channel_types when channel is given. Give one of the two.")
+            raise InvalidQuery("Zoom ignores channel_types when channel is given. Use one of the two.")
         return cls(
             queue_id=_one("queue_id", queue_id),
             user_id=_one("user_id", user_id),
@@ -119,11 +119,11 @@ class Query:
         for name in ("start", "end"):
             moment = getattr(self, name)
             if not isinstance(moment, datetime) or moment.utcoffset() is None:
-                raise InvalidQuery(f"{name} has no timezone: {moment!r}. Give a timezone-aware datetime.")
+                raise InvalidQuery(f"{name} has no timezone: {moment!r}. Use a timezone-aware datetime.")
         if self.end <= self.start:
-            raise InvalidQuery(f"end ({self.end}) is not after start ({self.start}). Give an interval [start, end).")
-        object.__setattr__(self, "start", _next_whole_second(self.start))
-        object.__setattr__(self, "end", _next_whole_second(self.end))
+            raise InvalidQuery(f"end ({self.end}) is not after start ({self.start}). Use an interval [start, end).")
+        for name in ("start", "end"):
+            object.__setattr__(self, name, _next_whole_second(name, getattr(self, name)))
 
     def windows(self) -> list[Window]:
         """Cut the interval into windows that Zoom accepts, and whose records can be told apart."""
@@ -189,8 +189,14 @@ class Query:
         return UTC if self.filters.timezone == "UTC" else pendulum.timezone(self.filters.timezone)
 
 
-def _next_whole_second(moment: datetime) -> datetime:
-    utc = moment.astimezone(UTC)
+def _next_whole_second(name: str, moment: datetime) -> datetime:
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError:
+        utc = datetime.max.replace(tzinfo=UTC)
+    # In the first and the last year, other timezones have no name for every instant.
+    if not 1 < utc.year < 9999:
+        raise InvalidQuery(f"{name} is {moment}. Use a time within the years 2 to 9998.")
     utc = datetime(*utc.timetuple()[:6], utc.microsecond, tzinfo=UTC)
     return utc.replace(microsecond=0) + timedelta(seconds=1) if utc.microsecond else utc
 
@@ -198,17 +204,24 @@ def _next_whole_second(moment: datetime) -> datetime:
 def _one(name: str, value: str | None) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise InvalidQuery(f"{name} is empty or not text. Give one value, or leave it out to read all.")
+    if not isinstance(value, str):
+        raise InvalidQuery(
+            f"{name} is of type {type(value).__name__}, not text. Use one value as text. With "
+            "render_template_as_native_obj, a template of digits only becomes a number."
+        )
+    if not value.strip() or not value.isprintable():
+        raise InvalidQuery(f"{name} is empty or not printable. Use one value, or remove the argument to read all.")
     return value.strip()
 
 
 def _listed(name: str, value: str | None) -> str | None:
-    if value is None:
-        return None
+    return None if value is None else _spelled(name, value)
+
+
+def _spelled(name: str, value: object) -> str:
     spelled = value.strip().lower() if isinstance(value, str) else value
-    if spelled not in ALLOWED[name]:
-        raise InvalidQuery(f"{name} does not know {value!r}. Allowed: {', '.join(ALLOWED[name])}.")
+    if not isinstance(spelled, str) or spelled not in ALLOWED[name]:
+        raise InvalidQuery(f"Invalid {name} {value!r}. Use one of: {', '.join(ALLOWED[name])}.")
     return spelled
 
 
@@ -216,9 +229,9 @@ def _several(name: str, values: Strings) -> tuple[str, ...]:
     if values is None:
         return ()
     items = values.split(",") if isinstance(values, str) else values if isinstance(values, Iterable) else [values]
-    spelled = tuple(dict.fromkeys(spelling for item in items if (spelling := _listed(name, item))))
+    spelled = tuple(dict.fromkeys(_spelled(name, item) for item in items))
     if not spelled:
-        raise InvalidQuery(f"{name} is empty. Give one or more of {', '.join(ALLOWED[name])}, or leave it out.")
+        raise InvalidQuery(f"{name} is empty. Use one or more of: {', '.join(ALLOWED[name])}, or remove the argument.")
     return spelled
 
 
@@ -227,5 +240,5 @@ def _known_timezone(name: str) -> str:
         return pendulum.timezone(name.strip()).name
     except (ValueError, AttributeError, OSError):
         raise InvalidQuery(
-            f"timezone {name!r} is not known. Give an IANA name such as America/Los_Angeles, or leave it out for UTC."
+            f"Unknown timezone {name!r}. Use an IANA name such as America/Los_Angeles, or remove the argument for UTC."
         ) from None

@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
@@ -123,7 +123,7 @@ class EngagementReader:
         self._threads: list[threading.Thread] = []
         self._asking: set[threading.Thread] = set()
 
-    def batches(self) -> Iterator[bytes]:
+    def batches(self) -> Generator[bytes, None, None]:
         """Yield the records in order, a page or less at a time: each one line of JSON with a line break behind it.
 
         :raises ZoomError: the first error of any window; nothing more is read then.

@@ -1,48 +1,75 @@
-"""A task's process, as Airflow forks it: the operator, the signal that ends it, and a report of what is left."""
+"""A task's process, as Airflow forks it: the operator, the signals that end it, and a report of how it ended."""
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
+import time
 from multiprocessing.connection import Connection
+from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock
 
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
+from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 
 
-class Terminated(Exception):
-    """What Airflow 2 raises in a task that got the signal."""
+class Terminated(BaseException):
+    """What Airflow 2 raises in a task that got SIGTERM."""
 
 
 def context() -> dict[str, Any]:
-    return {"ti": Mock(spec_set=["xcom_push"]), "outlet_events": OutletEventAccessors()}
+    return {"ti": SimpleNamespace(xcom_push=lambda **_: None), "outlet_events": OutletEventAccessors()}
 
 
-def run(environment: dict[str, str], arguments: dict[str, Any], report: Connection, *, signal_raises: bool) -> None:
-    """Run the operator, and report the error that it ended with and the threads that it left.
+def run(
+    environment: dict[str, str],
+    arguments: dict[str, Any],
+    report: Connection,
+    *,
+    signal_raises: bool = False,
+    execution_timeout: float = 0.0,
+    secrets_backend_seconds: float = 0.0,
+) -> None:
+    """Run the operator, and report the class of the error that it ended with.
 
     :param environment: variables with the connections.
     :param arguments: of the operator.
     :param report: where to.
-    :param signal_raises: whether SIGTERM interrupts the task after it was told, as in Airflow 2, or not, as in 3.
+    :param signal_raises: whether SIGTERM raises after on_kill, as in Airflow 2, or only calls it, as in Airflow 3.
+    :param execution_timeout: seconds after which SIGALRM raises; on_kill is called once execute has returned.
+    :param secrets_backend_seconds: how long the look-up of a connection takes.
     """
     os.setsid()
     os.environ.update(environment)
     task = EngagementsToS3Operator(task_id="engagements_to_s3", **arguments)
 
-    def end(*_: object) -> None:
+    def terminate(*_: object) -> None:
         task.on_kill()
         if signal_raises:
             raise Terminated
 
-    signal.signal(signal.SIGTERM, end)
+    def time_out(*_: object) -> None:
+        raise AirflowTaskTimeout
+
+    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGALRM, time_out)
+
+    def look_up(*_: object) -> None:
+        report.send("looking up")
+        time.sleep(secrets_backend_seconds)
+
+    if secrets_backend_seconds:
+        ZoomContactCenterHook.get_connection = look_up  # type: ignore[assignment, method-assign]
     error = None
+    signal.setitimer(signal.ITIMER_REAL, execution_timeout)
     try:
-        task.execute(context())
-    except Exception as raised:
+        task.execute(context())  # type: ignore[arg-type]
+    except AirflowTaskTimeout as raised:
+        task.on_kill()
         error = type(raised).__name__
-    report.send((error, sorted(thread.name for thread in threading.enumerate())))
+    except BaseException as raised:
+        error = type(raised).__name__
+    report.send(error)

@@ -4,7 +4,6 @@ import gzip
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,12 +14,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from airflow_provider_zcc.zoom.oauth import shared_token_source
 from tests.conftest import END, StartSimulator
-from tests.interruption.run_operator import context, run
+from tests.interruption.run_operator import run
 from tests.s3_proxy import S3Fault, S3Proxy
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import Stats
@@ -79,11 +76,9 @@ class Place:
             "max_concurrency": 2,
         }
 
-    def start(self, key: str = KEY, *, signal_raises: bool = False) -> Run:
+    def start(self, key: str = KEY, **how: Any) -> Run:
         here, there = _PROCESSES.Pipe(duplex=False)
-        process = _PROCESSES.Process(
-            target=run, args=(self.environment, self.arguments(key), there), kwargs={"signal_raises": signal_raises}
-        )
+        process = _PROCESSES.Process(target=run, args=(self.environment, self.arguments(key), there), kwargs=how)
         process.start()
         there.close()
         self.running.append(process)
@@ -118,17 +113,17 @@ class Run:
     def send(self, signal_number: int) -> None:
         os.kill(self.process.pid or 0, signal_number)
 
-    def end(self, seconds: float) -> tuple[str | None, list[str]]:
-        """Wait for the end, and return the class of the error and the names of the threads that were left."""
+    def end(self, seconds: float) -> str | None:
+        """Wait for the end of the process, and return the class of the error."""
         deadline = time.monotonic() + seconds
         assert self.report.poll(seconds), "The task did not end."
-        told: tuple[str | None, list[str]] = self.report.recv()
+        error: str | None = self.report.recv()
         self.process.join(max(0.0, deadline - time.monotonic()))
         assert self.process.exitcode == 0
         # It led a group of its own.
         with pytest.raises(ProcessLookupError):
             os.killpg(self.process.pid or 0, 0)
-        return told
+        return error
 
 
 @pytest.fixture(scope="module")
@@ -198,81 +193,110 @@ MIDDLES = {
 in_any_middle = pytest.mark.parametrize("middle", MIDDLES.values(), ids=MIDDLES)
 
 
-def terminate(place: Place, middle: Middle, *, signal_raises: bool) -> tuple[str | None, list[str]]:
-    """Send SIGTERM to a task in the middle of something, and return what it reports of its end, which is soon."""
+#: How Airflow ends a task, and the error that it ends with.
+SIGNALS = {
+    "SIGTERM as in Airflow 3": ({}, "AirflowException"),
+    "SIGTERM as in Airflow 2": ({"signal_raises": True}, "AirflowException"),
+}
+by_any_signal = pytest.mark.parametrize(("how", "expected"), SIGNALS.values(), ids=SIGNALS)
+
+
+@in_any_middle
+@by_any_signal
+def test_sigterm_ends_the_process_soon_and_leaves_nothing_in_s3(
+    place: Place, middle: Middle, how: dict[str, Any], expected: str
+) -> None:
     place.zoom.simulator.faults = [middle.fault()]
-    task = place.start(signal_raises=signal_raises)
+    task = place.start(**how)
     wait_until(lambda: middle.reached(place))
     task.send(signal.SIGTERM)
-    return task.end(SOON)
 
-
-@in_any_middle
-def test_sigterm_ends_the_process_soon_and_leaves_nothing_in_s3(place: Place, middle: Middle) -> None:
-    error, _ = terminate(place, middle, signal_raises=False)
-
-    assert error == "AirflowException"
+    assert task.end(SOON) == expected
     assert place.objects() == {}
     assert place.unfinished_uploads() == []
 
 
 @in_any_middle
-def test_sigterm_that_raises_as_in_airflow_2_leaves_no_thread_and_nothing_in_s3(place: Place, middle: Middle) -> None:
-    error, threads = terminate(place, middle, signal_raises=True)
-
-    assert error == "Terminated"
-    assert threads == ["MainThread"]
-    assert place.objects() == {}
-    assert place.unfinished_uploads() == []
-
-
-def kill_from_another_thread(place: Place, middle: Middle) -> float:
-    """Run a task here, kill it in the middle of something, and return when that was."""
+def test_execution_timeout_ends_the_process_soon_and_leaves_nothing_in_s3(place: Place, middle: Middle) -> None:
     place.zoom.simulator.faults = [middle.fault()]
-    task = EngagementsToS3Operator(task_id="engagements_to_s3", **place.arguments())
-    killed = []
+    task = place.start()
+    wait_until(lambda: middle.reached(place))
+    task.send(signal.SIGALRM)
 
-    def kill() -> None:
-        wait_until(lambda: middle.reached(place))
-        killed.append(time.monotonic())
-        task.on_kill()
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    with pytest.raises(AirflowException, match="stopped"):
-        task.execute(context())
-    assert time.monotonic() - killed[0] < SOON
-    killer.join()
-    return killed[0]
-
-
-def threads_of_tasks() -> set[threading.Thread]:
-    """Return those that read, that upload, and that S3's client has made."""
-    return {thread for thread in threading.enumerate() if thread.name.startswith(("zcc-", "ThreadPoolExecutor-"))}
-
-
-@in_any_middle
-def test_on_kill_from_another_thread_ends_a_task_and_all_of_its_threads(place: Place, middle: Middle) -> None:
-    before = threads_of_tasks()
-    killed = kill_from_another_thread(place, middle)
-
-    wait_until(lambda: not threads_of_tasks() - before, killed + SOON - time.monotonic())
+    assert task.end(SOON) == "AirflowTaskTimeout"
     assert place.objects() == {}
     assert place.unfinished_uploads() == []
 
 
-@pytest.mark.parametrize("operation", ["HeadBucket", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
-def test_sigterm_ends_the_process_soon_though_s3_does_not_answer(place: Place, operation: str) -> None:
+ENDINGS = pytest.mark.parametrize(
+    ("number", "expected"),
+    [(signal.SIGTERM, "AirflowException"), (signal.SIGALRM, "AirflowTaskTimeout")],
+    ids=["SIGTERM", "execution_timeout"],
+)
+
+
+@ENDINGS
+@pytest.mark.parametrize(
+    ("operation", "key"),
+    [
+        ("HeadBucket", KEY),
+        ("PutObject", "day.jsonl.gz"),
+        ("CreateMultipartUpload", KEY),
+        ("UploadPart", KEY),
+        ("CompleteMultipartUpload", KEY),
+    ],
+)
+def test_the_process_ends_soon_though_s3_does_not_respond(
+    place: Place, operation: str, key: str, number: int, expected: str
+) -> None:
     hanging = S3Fault(operation, seconds=AGES, status=500)
     place.proxy.faults = [hanging]
+    task = place.start(key)
+    wait_until(lambda: hanging.befell)
+
+    task.send(number)
+    assert task.end(SOON) == expected
+    assert place.objects() == {}
+    assert place.unfinished_uploads() == []
+
+
+@ENDINGS
+def test_the_process_ends_soon_though_s3_does_not_discard_the_upload_either(
+    place: Place, number: int, expected: str
+) -> None:
+    hanging = S3Fault("UploadPart", seconds=AGES, status=500)
+    place.proxy.faults = [hanging, S3Fault("AbortMultipartUpload", seconds=AGES, status=500)]
     task = place.start()
     wait_until(lambda: hanging.befell)
 
-    task.send(signal.SIGTERM)
-    error, _ = task.end(SOON)
-
-    assert error == "AirflowException"
+    task.send(number)
+    assert task.end(SOON) == expected
     assert place.objects() == {}
+
+
+@ENDINGS
+def test_the_process_ends_soon_while_a_secrets_backend_does_not_respond(
+    place: Place, number: int, expected: str
+) -> None:
+    task = place.start(secrets_backend_seconds=AGES)
+    assert task.report.recv() == "looking up"
+
+    task.send(number)
+    assert task.end(SOON) == expected
+    assert stats(place).api_requests == 0
+
+
+@pytest.mark.parametrize("after", [0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+def test_signals_at_any_time_end_the_process_soon_and_leave_the_object_whole_or_absent(
+    place: Place, after: float
+) -> None:
+    """Whatever lock the main thread holds at that time."""
+    task = place.start(execution_timeout=after)
+    wait_until(lambda: stats(place).token_requests or task.report.poll())
+    error = task.end(30)
+    assert error in (None, "AirflowTaskTimeout")
+    assert place.objects() in ({}, {KEY: place.truth()})
+    assert place.unfinished_uploads() == []
 
 
 def test_after_a_kill_in_the_middle_of_an_upload_a_new_try_writes_the_whole_object(place: Place) -> None:
@@ -285,8 +309,7 @@ def test_after_a_kill_in_the_middle_of_an_upload_a_new_try_writes_the_whole_obje
     assert place.objects() == {}
 
     place.zoom.simulator.faults = []
-    error, _ = place.start().end(30)
-    assert error is None
+    assert place.start().end(30) is None
     assert place.objects() == {KEY: place.truth()}
 
 
@@ -296,7 +319,7 @@ def test_two_runs_of_the_same_interval_at_once_both_end_well_with_a_whole_object
     place.zoom.simulator.faults = [Fault("hold", "first", 0, -1, both_ask)]
 
     tasks = [place.start(key), place.start(key)]
-    assert [task.end(30)[0] for task in tasks] == [None, None]
+    assert [task.end(30) for task in tasks] == [None, None]
     [written] = place.objects().values()
     assert (gzip.decompress(written) if key.endswith(".gz") else written) == place.truth()
     assert place.unfinished_uploads() == []

@@ -1,36 +1,92 @@
-"""What operator and sensor do with their arguments before they run, which is nothing."""
+"""What operator and sensor do with their arguments before they run: store them, and depend on who gives them."""
 
 from __future__ import annotations
 
 import inspect
+import json
+from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG, task
+from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 
-TASKS = (
-    (EngagementsSensor, {"start", "end", "interval_length", "zcc_conn_id"}),
-    (
-        EngagementsToS3Operator,
-        {"s3_key", "s3_bucket", "start", "end", "interval_length", "zcc_conn_id", "aws_conn_id"},
-    ),
-)
+KINDS = pytest.mark.parametrize("kind", [EngagementsToS3Operator, EngagementsSensor])
+NUMBER = "+15550001111"
 
 
-@pytest.mark.parametrize(("kind", "templated"), TASKS)
-class TestArguments:
-    def test_they_are_stored_word_for_word(self, kind: type, templated: set[str]) -> None:
-        names = set(inspect.signature(kind.__init__).parameters) - {"self", "kwargs"}
-        given = {name: f"{{{{ {name} }}}}" for name in names}
-        task = kind(task_id="task", **given)
-        assert templated <= names
-        assert {name: getattr(task, name) for name in names} == given
+def names_of(kind: type) -> list[str]:
+    return sorted(set(inspect.signature(kind.__init__).parameters) - {"self", "kwargs"})
 
-    def test_template_fields_are_attributes(self, kind: type, templated: set[str]) -> None:
-        fields = kind.template_fields
-        task = kind(task_id="task", **({"s3_key": "key"} if kind is EngagementsToS3Operator else {}))
-        assert isinstance(fields, tuple)
-        assert [name for name in fields if not hasattr(task, name)] == []
-        assert templated <= set(fields)
-        assert "consumer_number" not in fields
+
+ARGUMENTS = [
+    pytest.param(kind, name, id=f"{kind.__name__}-{name}")
+    for kind in (EngagementsToS3Operator, EngagementsSensor)
+    for name in names_of(kind)
+]
+
+
+def required(kind: type, *given: str) -> dict[str, Any]:
+    return {"s3_key": "key"} if kind is EngagementsToS3Operator and "s3_key" not in given else {}
+
+
+@KINDS
+def test_they_are_stored_word_for_word(kind: type) -> None:
+    given = {name: f"{{{{ {name} }}}}" for name in names_of(kind)}
+    made = kind(task_id="task", **given)
+    assert {name: getattr(made, name) for name in given} == given
+
+
+@KINDS
+def test_each_of_them_is_a_template_field_and_an_attribute(kind: type) -> None:
+    made = kind(task_id="task", **required(kind))
+    assert isinstance(kind.template_fields, tuple)
+    assert set(names_of(kind)) <= set(kind.template_fields)
+    assert [name for name in kind.template_fields if not hasattr(made, name)] == []
+
+
+@pytest.mark.parametrize("way", ["plain", "partial", "expand", "expand_kwargs"])
+@pytest.mark.parametrize(("kind", "name"), ARGUMENTS)
+def test_a_task_that_gives_one_is_upstream(kind: Any, name: str, way: str) -> None:
+    @task
+    def give() -> Any: ...
+
+    with DAG("dag", schedule=None):
+        given, rest = give(), required(kind, name)
+        if way == "plain":
+            made = kind(task_id="task", **{name: given}, **rest)
+        elif way == "partial":
+            made = (
+                kind.partial(task_id="task", **{name: given}, **rest).expand(user_id=["a", "b"])
+                if name != "user_id"
+                else kind.partial(task_id="task", user_id=given, **rest).expand(queue_id=["a"])
+            )
+        elif way == "expand":
+            made = kind.partial(task_id="task", **rest).expand(**{name: given})
+        else:
+            made = kind.partial(task_id="task", **rest).expand_kwargs(given)
+    assert made.upstream_task_ids == {"give"}
+
+
+def serialized(dag: DAG) -> str:
+    return json.dumps(DagSerialization.to_dict(dag))
+
+
+@KINDS
+def test_a_literal_consumer_number_is_not_stored_with_the_dag(kind: Any) -> None:
+    with DAG("dag", schedule=None) as dag:
+        kind(task_id="task", consumer_number=NUMBER, **required(kind))
+    assert NUMBER not in serialized(dag)
+
+
+@KINDS
+def test_a_number_that_a_mapped_task_gets_from_another_is_not_stored_with_the_dag(kind: Any) -> None:
+    @task
+    def give() -> str:
+        return NUMBER
+
+    with DAG("dag", schedule=None) as dag:
+        kind.partial(task_id="task", consumer_number=give(), **required(kind)).expand(queue_id=["a", "b"])
+    assert NUMBER not in serialized(dag)

@@ -4,46 +4,109 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_zcc.filters import FILTER_TEMPLATE_FIELDS, rendered_filters
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
-from tests.unit.conftest import context_of
+from tests.unit.conftest import END, START, Bucket, asked_nothing, context_of
+from tests.zoom_simulator.data import AGENTS, NUMBERS, QUEUES
+from tests.zoom_simulator.server import SimulatorServer
 
 FILTERS = {
-    "queue_id": "queue",
-    "user_id": "agent",
-    "consumer_number": "+15550001111",
+    "queue_id": next(iter(QUEUES)),
+    "user_id": next(iter(AGENTS)),
+    "consumer_number": NUMBERS[0],
     "channel_types": ["voice", "sms"],
-    "channel": "voice",
     "channel_sources": "sms,whatsapp",
     "direction": "inbound",
     "timezone": "Europe/Berlin",
 }
-TASKS = [
-    pytest.param(EngagementsToS3Operator, {"s3_key": "s3://bucket/key"}, id="operator"),
-    pytest.param(EngagementsSensor, {}, id="sensor"),
+
+
+@pytest.fixture(params=["operator", "sensor"])
+def run(request: pytest.FixtureRequest, bucket: Bucket) -> Any:
+    """Render a task of one kind and run it."""
+
+    def render_and_run(context: dict[str, Any], **arguments: Any) -> Any:
+        common = {"task_id": "task", "start": START, "end": END, **arguments}
+        if request.param == "operator":
+            task: Any = EngagementsToS3Operator(s3_key="day.jsonl", s3_bucket=bucket.name, **common)
+        else:
+            task = EngagementsSensor(min_engagements=0, **common)
+        task.render_template_fields(context)
+        task.execute(context) if request.param == "operator" else task.poke(context)
+        return task
+
+    return render_and_run
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_reaches_zoom(zoom: SimulatorServer, run: Any, name: str):
+    template = f"{{{{ params.{name} }}}}"
+    value = FILTERS[name]
+    run(context_of(params=FILTERS), **{name: value if isinstance(value, list) else template})
+    wanted = value if isinstance(value, list) else value.split(",")
+    sent = [[given for key, given in query if key == name] for query in zoom.simulator.stats.queries]
+    assert sent
+    assert [given for given in sent if given != wanted] == []
+
+
+def test_without_filters_none_is_sent(zoom: SimulatorServer, run: Any):
+    run(context_of(), queue_id=None)
+    sent = {key for query in zoom.simulator.stats.queries for key, _ in query}
+    assert sent & set(FILTERS) == {"timezone"}
+
+
+#: What a template or another task may come to.
+NOTHING = [
+    pytest.param("{{ none }}", id="None as Jinja renders it"),
+    pytest.param("{{ params.missing }}", id="undefined"),
+    pytest.param("{{ '  ' }}", id="blank"),
 ]
 
 
-def test_every_filter_is_templated_but_the_consumer_number():
-    assert set(FILTER_TEMPLATE_FIELDS) == set(FILTERS) - {"consumer_number"}
+@pytest.mark.parametrize("template", NOTHING)
+@pytest.mark.parametrize("name", [*FILTERS, "channel"])
+def test_a_filter_that_renders_to_nothing_fails_the_task_and_is_named(
+    zoom: SimulatorServer, run: Any, name: str, template: str
+):
+    with pytest.raises(AirflowFailException, match=f"The filter {name} "):
+        run(context_of(params={}), **{name: template})
+    assert asked_nothing(zoom)
 
 
-@pytest.mark.parametrize(("kind", "arguments"), TASKS)
-def test_a_task_takes_and_hands_on_every_filter(kind: Any, arguments: dict[str, str]):
-    assert rendered_filters(kind(task_id="task", **arguments, **FILTERS), context_of()) == FILTERS
+@pytest.mark.parametrize("value", [None, "", [], (), {}])
+@pytest.mark.parametrize("name", [*FILTERS, "channel"])
+def test_so_does_one_that_renders_to_a_native_nothing(zoom: SimulatorServer, bucket: Bucket, name: str, value: object):
+    task = EngagementsToS3Operator(
+        task_id="task", s3_bucket=bucket.name, s3_key="key", start=START, end=END, **{name: "{{ given }}"}
+    )
+    # As Airflow does with render_template_as_native_obj, and with the XCom of a task.
+    setattr(task, name, value)
+    with pytest.raises(AirflowFailException, match=f"The filter {name} "):
+        task.execute(context_of())
+    assert asked_nothing(zoom)
 
 
-@pytest.mark.parametrize(("kind", "arguments"), TASKS)
-def test_a_task_without_filters_hands_on_none(kind: Any, arguments: dict[str, str]):
-    assert rendered_filters(kind(task_id="task", **arguments), context_of()) == dict.fromkeys(FILTERS)
+@pytest.mark.parametrize("name", [*FILTERS, "channel"])
+def test_a_mapped_task_that_gets_none_fails(zoom: SimulatorServer, run: Any, name: str):
+    context = context_of()
+    context["ti"] = SimpleNamespace(map_index=0, xcom_push=None)
+    with pytest.raises(AirflowFailException, match=f"The filter {name} "):
+        run(context, **{name: None})
+    assert asked_nothing(zoom)
 
 
-@pytest.mark.parametrize(("kind", "arguments"), TASKS)
-def test_the_consumer_number_is_rendered_and_not_kept(kind: Any, arguments: dict[str, str]):
-    task = kind(task_id="task", consumer_number="{{ dag_run.conf['number'] }}", **arguments)
-    context = context_of(dag_run=SimpleNamespace(conf={"number": "+15550001111"}))
+def test_a_none_among_several_values_fails_the_task(zoom: SimulatorServer, run: Any):
+    with pytest.raises(AirflowFailException, match="channel_types None"):
+        run(context_of(), channel_types=["voice", None])
+    assert asked_nothing(zoom)
+
+
+@pytest.mark.parametrize("given", ["{{ dag_run.conf['number'] }}", NUMBERS[1]])
+@pytest.mark.usefixtures("zoom")
+def test_the_consumer_number_is_rendered_and_no_rendered_template_field(run: Any, given: str):
+    task = run(context_of(dag_run=SimpleNamespace(conf={"number": NUMBERS[1]})), consumer_number=given)
+    assert task.consumer_number == NUMBERS[1]
     assert "consumer_number" not in task.template_fields
-    assert rendered_filters(task, context)["consumer_number"] == "+15550001111"
-    assert task.consumer_number == "{{ dag_run.conf['number'] }}"
+    assert NUMBERS[1] not in str({name: getattr(task, name) for name in task.template_fields})

@@ -7,14 +7,21 @@ from typing import Any
 
 import pendulum
 import pytest
+from pytest_mock import MockerFixture
 
-from airflow_provider_zcc.interval import resolve_interval
+from airflow_provider_zcc.interval import Interval, resolve_interval, wait_until_over
 from airflow_provider_zcc.zoom.errors import InvalidQuery
 
 DAY = timedelta(days=1)
 FIRST = pendulum.datetime(2026, 11, 2)
 NEXT = pendulum.datetime(2026, 11, 3)
-CURES = ("CronDataIntervalTimetable", "CronTriggerTimetable(..., interval=...)", "interval_length", "start and end")
+#: Lines that can be copied, among others.
+REMEDIES = (
+    'schedule=CronDataIntervalTimetable("@daily", timezone="UTC")\n',
+    'interval_length="P1D",\n',
+    's3_key="zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",\n',
+    "start and end",
+)
 
 REAL = {"data_interval_start": FIRST, "data_interval_end": NEXT}
 NO_LENGTH = {"data_interval_start": NEXT, "data_interval_end": NEXT}
@@ -40,16 +47,21 @@ def test_the_run_tells_the_interval(context: dict[str, Any], length: timedelta |
 @pytest.mark.parametrize(
     ("context", "length", "words"),
     [
-        pytest.param(NO_LENGTH, None, ["no length", "2026-11-03", "empty", *CURES], id="cron or timedelta on 3.x"),
-        pytest.param(ABSENT, None, ["no data interval", *CURES], id="asset-triggered"),
-        pytest.param(ABSENT, DAY, ["no data interval", *CURES], id="asset-triggered, whatever the length"),
-        pytest.param(NONE, None, ["no data interval", *CURES], id="manual without a logical date"),
-        pytest.param(PARTITIONED, None, ["partition_date", "interval_length"], id="CronPartitionTimetable"),
+        pytest.param(NO_LENGTH, None, ["no length", "2026-11-03", "empty", *REMEDIES], id="cron or timedelta on 3.x"),
+        pytest.param(ABSENT, None, ["no data interval", *REMEDIES], id="asset-triggered"),
+        pytest.param(ABSENT, DAY, ["no data interval", *REMEDIES], id="asset-triggered, whatever the length"),
+        pytest.param(NONE, None, ["no data interval", *REMEDIES], id="manual without a logical date"),
+        pytest.param(
+            PARTITIONED,
+            None,
+            ["partition_date", 'interval_length="P1D",\n', "run_offset=-1"],
+            id="CronPartitionTimetable",
+        ),
         pytest.param({"partition_key": "2026-11-02"}, DAY, ["no data interval"], id="partition without a date"),
         pytest.param({"data_interval_start": FIRST}, None, ["no data interval"], id="one side"),
     ],
 )
-def test_a_run_that_tells_no_interval_is_an_error_with_a_cure(
+def test_a_run_that_tells_no_interval_is_an_error_with_a_remedy(
     context: dict[str, Any], length: timedelta | None, words: list[str]
 ):
     with pytest.raises(InvalidQuery) as raised:
@@ -192,9 +204,33 @@ def test_days_are_those_of_utc_where_the_dag_has_no_timezone(dag: object):
     "length",
     [timedelta(), -DAY, pendulum.duration(days=-1), "P0D", "-P1D", "P-1D", "", "P", "1 day", "1 day, 0:00:00", "junk",
      "2026-11-02", "2026-01-01/2026-01-02", "2026-01-01/P1D", "P1D/2026-01-02", "P1D/2026-01-02T00:00:00Z",
-     "None", 86_400, True, ["P1D"]],
+     "None", 86_400, True, ["P1D"], "P" + "9" * 400 + "D"],
 )  # fmt: skip
 @pytest.mark.parametrize("context", [REAL, NO_LENGTH, PARTITIONED])
 def test_a_length_that_is_none_is_refused(context: dict[str, Any], length: Any):
     with pytest.raises(InvalidQuery, match="interval_length is not a length of time"):
         resolve_interval(context, interval_length=length)
+
+
+@pytest.mark.parametrize("length", ["P9999Y", "P99999999D", timedelta.max])
+@pytest.mark.parametrize("context", [NO_LENGTH, PARTITIONED])
+def test_a_length_beyond_the_calendar_is_an_error(context: dict[str, Any], length: Any):
+    with pytest.raises(InvalidQuery, match="interval_length"):
+        resolve_interval(context, interval_length=length)
+
+
+@pytest.mark.parametrize("seconds_left", [61, 3600, 86_400 * 400])
+def test_an_interval_that_is_not_over_is_an_error_that_names_its_end(seconds_left: float):
+    end = datetime.now(UTC) + timedelta(seconds=seconds_left + 5)
+    with pytest.raises(InvalidQuery, match="not over") as raised:
+        wait_until_over(Interval(end - DAY, end))
+    assert str(end) in str(raised.value)
+
+
+@pytest.mark.parametrize("seconds_left", [-86_400.0, -0.1, 0.3, 55.0])
+def test_an_interval_that_ends_within_a_minute_is_waited_for(seconds_left: float, mocker: MockerFixture):
+    sleep = mocker.patch("time.sleep")
+    end = datetime.now(UTC) + timedelta(seconds=seconds_left)
+    wait_until_over(Interval(end - DAY, end))
+    [slept] = sleep.call_args.args
+    assert max(seconds_left, 0.0) - 5 < slept <= max(seconds_left, 0.0)

@@ -79,6 +79,15 @@ def test_a_task_that_begins_tells_what_it_will_write_and_not_its_outlets(bucket:
     assert found.inputs == []
 
 
+def test_a_task_that_begins_names_no_object_while_the_interval_in_its_key_is_unknown(
+    bucket: Bucket, task: EngagementsToS3Operator
+):
+    task.s3_key = "date={start:%Y-%m-%d}/engagements.jsonl.gz"
+    assert names(told(task, TaskInstanceState.RUNNING).outputs) == []
+    task.execute(context_of())
+    assert names(told(task, TaskInstanceState.SUCCESS).outputs) == [(f"s3://{bucket.name}", KEY)]
+
+
 def test_a_task_that_failed_before_it_read_has_neither_input_nor_output(task: EngagementsToS3Operator):
     task.outlets = [Asset("s3://lake/engagements")]
     found = told(task, TaskInstanceState.FAILED)

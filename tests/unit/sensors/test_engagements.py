@@ -76,7 +76,7 @@ class TestSettling:
 
     def test_a_wrong_argument_is_found_before_the_interval_has_settled(self, zoom: SimulatorServer):
         future = {"start": hours_from_now(1), "end": hours_from_now(2)}
-        with pytest.raises(AirflowFailException, match="channel does not know 'fax'"):
+        with pytest.raises(AirflowFailException, match="Invalid channel 'fax'"):
             sensor(**future, channel="fax").poke(context_of())
         assert asked_nothing(zoom)
 
@@ -387,8 +387,8 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            ({"channel": "fax"}, "channel does not know 'fax'.*voice, video, messaging, email"),
-            ({"timezone": "Mars/Olympus"}, "timezone 'Mars/Olympus' is not known"),
+            ({"channel": "fax"}, "Invalid channel 'fax'.*voice, video, messaging, email"),
+            ({"timezone": "Mars/Olympus"}, "Unknown timezone 'Mars/Olympus'"),
             ({"start": START.replace(tzinfo=None)}, "start has no timezone"),
             ({"end": None}, "end is missing"),
             ({"interval_length": "a day"}, "interval_length is not a length of time"),

@@ -3,27 +3,28 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-import signal
 import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
-    AirflowTaskTimeout,
     Asset,
+    AssetAlias,
     TaskDeferred,
 )
+from pytest_mock import MockerFixture
 
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
+from tests.s3_server import S3Server
 from tests.unit.conftest import (
     END,
     QUIET,
@@ -45,7 +46,8 @@ from tests.zoom_simulator.server import SimulatorServer
 
 KEY = "day.jsonl"
 SUMMARY = {
-    "uri", "start", "end", "records", "requests", "duplicates_dropped", "outside_interval", "bytes", "seconds",
+    "uri", "start", "end", "records", "requests", "rate_limited", "duplicates_dropped", "outside_interval", "bytes",
+    "seconds",
 }  # fmt: skip
 THREE_DAYS = (END - timedelta(days=3), END)
 
@@ -214,6 +216,60 @@ class TestInterval:
         assert sorted(bucket.body(KEY).split(b"\n")[:-1]) == sorted(map(raw, truth))
 
 
+class TestName:
+    @pytest.mark.parametrize(
+        ("arguments", "context"),
+        [
+            pytest.param({}, context_of(START, END), id="the run's interval"),
+            pytest.param({"interval_length": "P1D"}, context_of(END, END), id="a zero-length interval"),
+            pytest.param({"interval_length": "P1D"}, context_of(partition_date=START), id="a partition"),
+            pytest.param({"start": START, "end": END}, context_of(), id="start and end"),
+        ],
+    )
+    def test_an_object_is_named_after_the_interval_that_is_read(
+        self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask, arguments: dict[str, Any], context: Any
+    ):
+        key = "date={start:%Y-%m-%d}/until={end:%d}.jsonl"
+        uri = make_task(**{"start": None, "end": None, "s3_key": key} | arguments).execute(context)
+        assert uri == f"s3://{bucket.name}/date=2026-11-03/until=04.jsonl"
+        written = bucket.body("date=2026-11-03/until=04.jsonl")
+        assert sorted(written.split(b"\n")[:-1]) == sorted(map(raw, zoom.simulator.truth(START, END)))
+
+    @pytest.mark.usefixtures("zoom")
+    def test_it_is_in_the_timezone_of_the_dag(self, bucket: Bucket, make_task: MakeTask):
+        dag = SimpleNamespace(timezone=pendulum.timezone("America/Los_Angeles"))
+        make_task(
+            s3_key="s3://{{ bucket }}/{start:%Y-%m-%dT%H}".replace("{{ bucket }}", bucket.name), s3_bucket=None
+        ).execute(context_of(dag=dag))
+        assert bucket.keys() == ["2026-11-02T16"]
+
+    @pytest.mark.usefixtures("zoom")
+    def test_it_survives_rendering(self, bucket: Bucket, make_task: MakeTask):
+        task = make_task(s3_key="{{ params.team }}/{start:%Y-%m-%d}/{end:%H%M}")
+        context = context_of(params={"team": "a{b}"})
+        task.render_template_fields(context)
+        task.execute(context)
+        assert bucket.keys() == ["a{b}/2026-11-03/0000"]
+
+
+class TestOpenInterval:
+    @pytest.mark.parametrize("hours", [(-12, 12), (24, 48), (-1, 0.1)])
+    def test_an_interval_that_is_not_over_fails_before_any_request(
+        self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask, hours: tuple[float, float]
+    ):
+        start, end = map(hours_from_now, hours)
+        with pytest.raises(AirflowFailException, match="not over"):
+            make_task(start=start, end=end).execute(context_of())
+        assert asked_nothing(zoom)
+        assert bucket.keys() == []
+
+    def test_so_does_the_partition_of_the_day_that_has_just_begun(self, zoom: SimulatorServer, make_task: MakeTask):
+        midnight = pendulum.today("UTC")
+        with pytest.raises(AirflowFailException, match="not over"):
+            make_task(start=None, end=None, interval_length="P1D").execute(context_of(partition_date=midnight))
+        assert asked_nothing(zoom)
+
+
 class TestResult:
     def test_uri_summary_and_asset_events_tell_the_same(
         self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask
@@ -234,6 +290,7 @@ class TestResult:
             "end": "2026-11-04T00:00:00+00:00",
             "records": len(zoom.simulator.truth(START, END)),
             "requests": zoom.simulator.stats.api_requests,
+            "rate_limited": 0,
             "duplicates_dropped": 0,
             "outside_interval": 0,
             "bytes": len(bucket.body("a/day.jsonl.gz")),
@@ -241,6 +298,37 @@ class TestResult:
         }
         assert [context["outlet_events"][asset].extra for asset in assets] == [summary, summary]
         assert json.loads(json.dumps(summary)) == summary
+
+    @pytest.mark.usefixtures("zoom")
+    def test_without_xcoms_no_summary_is_pushed(self, make_task: MakeTask):
+        context = context_of()
+        make_task(do_xcom_push=False).execute(context)
+        assert not context["ti"].xcom_push.called
+
+    @pytest.mark.usefixtures("zoom")
+    def test_an_alias_gets_an_event_of_the_objects_own_asset(self, bucket: Bucket, make_task: MakeTask):
+        alias, context = AssetAlias("engagements"), context_of()
+        make_task(outlets=[alias]).execute(context)
+        [event] = context["outlet_events"][alias].asset_alias_events
+        summary = context["ti"].xcom_push.call_args.kwargs["value"]
+        assert event.dest_asset_key.uri == f"s3://{bucket.name}/{KEY}" == summary["uri"]
+        assert event.extra == summary
+
+    @pytest.mark.usefixtures("zoom")
+    def test_the_summary_counts_what_zoom_throttled(self, zoom: SimulatorServer, make_task: MakeTask):
+        zoom.simulator.faults = [refusing(429, 429, "Too many requests.", on="api", times=2)]
+        context = context_of()
+        make_task().execute(context)
+        assert context["ti"].xcom_push.call_args.kwargs["value"]["rate_limited"] == 2
+
+    def test_hook_lineage_names_the_object_once(
+        self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask, mocker: MockerFixture
+    ):
+        collector = mocker.patch(f"{EngagementsToS3Operator.__module__}.get_hook_lineage_collector").return_value
+        make_task().execute(context_of())
+        [call] = collector.add_output_asset.call_args_list
+        assert call.kwargs["asset_kwargs"] == {"bucket": bucket.name, "key": KEY}
+        assert zoom.simulator.stats.api_requests
 
     @pytest.mark.parametrize("bucket_in_url", [True, False])
     def test_the_key_may_be_a_url(
@@ -272,6 +360,37 @@ class TestResult:
             for key in heads
         }
         assert grants == {KEY: {"owner", "AllUsers"}, "plain": {"owner"}}
+
+    @pytest.mark.parametrize("engagements", ["zoom", "busy_zoom"])
+    def test_extra_arguments_reach_s3(
+        self, request: pytest.FixtureRequest, bucket: Bucket, make_task: MakeTask, engagements: str
+    ):
+        request.getfixturevalue(engagements)
+        extra_args = {
+            "ServerSideEncryption": "aws:kms",
+            "SSEKMSKeyId": "alias/lake",
+            "StorageClass": "STANDARD_IA",
+            "Tagging": "team=data",
+            "Metadata": {"source": "zoom"},
+            "RequestPayer": "requester",
+        }
+        make_task(start=THREE_DAYS[0], extra_args=extra_args, replace=False).execute(context_of())
+        head = bucket.client.head_object(Bucket=bucket.name, Key=KEY)
+        assert {name: head.get(name) for name in ("ServerSideEncryption", "StorageClass", "Metadata")} == {
+            name: extra_args[name] for name in ("ServerSideEncryption", "StorageClass", "Metadata")
+        }
+        assert head["SSEKMSKeyId"].endswith("alias/lake")
+        tags = bucket.client.get_object_tagging(Bucket=bucket.name, Key=KEY)["TagSet"]
+        assert tags == [{"Key": "team", "Value": "data"}]
+
+    @pytest.mark.usefixtures("zoom")
+    def test_the_connection_may_name_the_bucket(
+        self, bucket: Bucket, s3_server: S3Server, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+    ):
+        connection = s3_server.connection
+        connection["extra"] = connection["extra"] | {"service_config": {"s3": {"bucket_name": bucket.name}}}
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+        assert make_task(s3_bucket=None).execute(context_of()) == f"s3://{bucket.name}/{KEY}"
 
 
 class TestEmptyInterval:
@@ -334,16 +453,31 @@ class TestWrongArguments:
             ({"end": None}, ["end is missing"]),
             ({"start": END, "end": START}, ["is not after start"]),
             ({"interval_length": "a day"}, ["interval_length", "'a day'"]),
-            ({"compression": "zip"}, ["compression", "'zip'", "infer, gzip, none"]),
-            ({"on_empty": "ignore"}, ["on_empty", "'ignore'", "write, skip, fail"]),
-            ({"on_incomplete": "ignore"}, ["on_incomplete", "'ignore'", "fail, warn"]),
-            ({"max_concurrency": 0}, ["max_concurrency is 0"]),
-            ({"max_concurrency": "8"}, ["max_concurrency is '8'"]),
-            ({"s3_key": "s3://bucket/day.jsonl"}, ["s3_bucket", "s3_key", "s3:// URL"]),
-            ({"s3_bucket": None}, ["s3_bucket", "s3:// URL"]),
-            ({"s3_bucket": ""}, ["bucket", "empty"]),
-            ({"s3_key": ""}, ["key", "empty"]),
-            ({"s3_bucket": None, "s3_key": "s3://bucket"}, ["key", "empty"]),
+            ({"compression": "zip"}, ["compression 'zip'", "'infer', 'gzip', 'none'"]),
+            ({"on_empty": ["write"]}, ["on_empty ['write']", "'write', 'skip', 'fail'"]),
+            ({"on_incomplete": None}, ["on_incomplete None", "'fail', 'warn'"]),
+            ({"replace": "yes"}, ["replace 'yes'", "True, False"]),
+            ({"encrypt": 1}, ["encrypt 1", "True, False"]),
+            ({"deferrable": None}, ["deferrable None", "True, False"]),
+            ({"max_concurrency": 0}, ["max_concurrency", "0"]),
+            ({"max_concurrency": "8"}, ["max_concurrency", "'8'"]),
+            ({"aws_conn_id": 7}, ["aws_conn_id 7"]),
+            ({"verify": 7}, ["verify 7"]),
+            ({"acl_policy": "everybody"}, ["acl_policy 'everybody'", "bucket-owner-full-control"]),
+            ({"acl_policy": ["private"]}, ["acl_policy ['private']"]),
+            ({"extra_args": "StorageClass"}, ["extra_args 'StorageClass'", "a dict"]),
+            ({"extra_args": {"Body": b""}}, ["extra_args ['Body']", "StorageClass"]),
+            ({"extra_args": {"ChecksumSHA256": "x"}}, ["extra_args ['ChecksumSHA256']"]),
+            ({"extra_args": {"StorageClass": 7}}, ["StorageClass", "extra_args"]),
+            ({"encrypt": True, "extra_args": {"ServerSideEncryption": "aws:kms"}}, ["encrypt", "extra_args"]),
+            ({"s3_bucket": None}, ["bucket", "s3_bucket=None"]),
+            ({"s3_key": ""}, ["key", "s3_key=''"]),
+            ({"s3_key": 20261108}, ["s3_key 20261108", "render_template_as_native_obj"]),
+            ({"s3_key": "{start:YYYY}"}, ["'{start:YYYY}'", "strftime"]),
+            ({"s3_bucket": "s3://my-lake"}, ['"s3://my-lake"', "s3_bucket"]),
+            ({"s3_bucket": "my-lake/zoom"}, ['"my-lake/zoom"', "s3_bucket"]),
+            ({"start": "9999-12-31T00:00:00Z", "end": "9999-12-31T23:59:59.999999Z"}, ["9999-12-31"]),
+            ({"start": "0001-01-01T00:00:00+14:00"}, ["start", "0001-01-01"]),
         ],
     )  # fmt: skip
     def test_a_wrong_argument_fails_before_anything_is_asked(
@@ -383,6 +517,26 @@ class TestWrongArguments:
             make_task(s3_bucket="no-such-bucket").execute(context_of())
         assert asked_nothing(zoom)
 
+    @pytest.mark.parametrize("conn_id", ["aws_empty", "nowhere", None])
+    def test_credentials_that_cannot_be_found_fail_permanently_and_the_connection_is_named(
+        self,
+        zoom: SimulatorServer,
+        bucket: Bucket,  # noqa: ARG002  sets AIRFLOW_CONN_AWS_DEFAULT
+        make_task: MakeTask,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        conn_id: str | None,
+    ):
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_EMPTY", json.dumps({"conn_type": "aws"}))
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            monkeypatch.setenv(name, "/nonexistent")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        with pytest.raises(AirflowFailException, match=f"(?s){conn_id!r}.*default chain"):
+            make_task(aws_conn_id=conn_id).execute(context_of())
+        assert asked_nothing(zoom)
+
     def test_an_s3_that_cannot_be_reached_may_be_tried_again_and_zoom_is_not_asked(
         self, zoom: SimulatorServer, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
     ):
@@ -395,7 +549,7 @@ class TestWrongArguments:
             }
             connection = {"conn_type": "aws", "login": "dummy-key", "password": "dummy-secret", "extra": extra}
             monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
-            with pytest.raises(AirflowException, match="aws_conn_id") as raised:
+            with pytest.raises(AirflowException, match="'aws_default'") as raised:
                 make_task().execute(context_of())
         assert not isinstance(raised.value, AirflowFailException)
         assert asked_nothing(zoom)
@@ -530,19 +684,6 @@ class TestDailyLimit:
         assert bucket.keys() == []
 
 
-class TestArguments:
-    def test_the_consumer_number_is_rendered_and_not_shown(
-        self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask
-    ):
-        task = make_task(consumer_number="{{ params.number }}")
-        context = context_of(params={"number": NUMBERS[2]})
-        task.render_template_fields(context)
-        task.execute(context)
-        truth = zoom.simulator.truth(START, END, consumer_number=NUMBERS[2])
-        assert sorted(bucket.body(KEY).split(b"\n")[:-1]) == sorted(map(raw, truth))
-        assert task.consumer_number == "{{ params.number }}"
-
-
 def test_secrets_and_numbers_stay_out_of_what_is_written(
     start_zoom: StartZoom,
     bucket: Bucket,
@@ -568,7 +709,7 @@ def test_secrets_and_numbers_stay_out_of_what_is_written(
     assert [word for word in ("another-secret-for-this-test", "simulated.", "5550003333") if word in written] == []
 
 
-def test_the_log_says_first_how_much_was_written_and_then_where(
+def test_the_last_line_of_the_log_begins_with_the_object_and_leaves_zeros_out(
     zoom: SimulatorServer,
     bucket: Bucket,
     make_task: MakeTask,
@@ -579,8 +720,9 @@ def test_the_log_says_first_how_much_was_written_and_then_where(
     make_task().execute(context_of())
     # Airflow's loggers write to the one or the other.
     logged = caplog.text + "".join(capfd.readouterr())
-    assert f"Wrote {len(zoom.simulator.truth(START, END))} records, {len(bucket.body(KEY)):,} bytes, in " in logged
-    assert f" 0 duplicates dropped, 0 outside the interval, to s3://{bucket.name}/{KEY}." in logged
+    [line] = [line for line in logged.splitlines() if f"s3://{bucket.name}/{KEY}: " in line]
+    assert f"{len(zoom.simulator.truth(START, END)):,} records, {len(bucket.body(KEY)):,} bytes, " in line
+    assert [word for word in ("duplicates", "outside", "rate limited") if word in line] == []
 
 
 def test_numbers_keep_their_spelling(zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask):
@@ -591,60 +733,3 @@ def test_numbers_keep_their_spelling(zoom: SimulatorServer, bucket: Bucket, make
     assert {json.loads(line, parse_int=Decimal)["serial_2026"] for line in lines} == {
         json.loads(engagement, parse_int=Decimal)["serial_2026"] for engagement in zoom.simulator.truth(START, END)
     }
-
-
-class TestInterruption:
-    """Airflow ends a task that is out of time by an exception in its main thread."""
-
-    @pytest.fixture
-    def interrupt_after(self, busy_zoom: SimulatorServer) -> Iterator[Callable[[int], None]]:
-        """Interrupt the main thread as soon as Zoom was asked so often."""
-
-        def raise_timeout(*_: object) -> None:
-            raise AirflowTaskTimeout
-
-        def interrupt(requests: int) -> None:
-            while busy_zoom.simulator.stats.api_requests < requests:
-                time.sleep(0.01)
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
-
-        before = signal.signal(signal.SIGUSR1, raise_timeout)
-        yield lambda requests: threading.Thread(target=interrupt, args=(requests,), daemon=True).start()
-        signal.signal(signal.SIGUSR1, before)
-
-    def test_it_ends_the_reading_and_leaves_the_old_object(
-        self,
-        busy_zoom: SimulatorServer,
-        bucket: Bucket,
-        make_task: MakeTask,
-        interrupt_after: Callable[[int], None],
-    ):
-        bucket.put(KEY, b"old")
-        busy_zoom.simulator.faults = [Fault("delay", on="next", after=105, times=-1, details={"seconds": 0.2})]
-        interrupt_after(110)
-        with pytest.raises(AirflowTaskTimeout):
-            make_task(start=THREE_DAYS[0], max_concurrency=1).execute(context_of())
-        assert busy_zoom.simulator.stats.api_requests < len(busy_zoom.simulator.truth(*THREE_DAYS)) // 100
-        assert (bucket.body(KEY), bucket.unfinished_uploads()) == (b"old", [])
-        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("zcc-s3")]
-
-    def test_on_kill_ends_the_reading_and_leaves_the_old_object(
-        self, busy_zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask
-    ):
-        bucket.put(KEY, b"old")
-        busy_zoom.simulator.faults = [Fault("delay", on="next", after=105, times=-1, details={"seconds": 0.2})]
-        task = make_task(start=THREE_DAYS[0], max_concurrency=1)
-
-        def kill() -> None:
-            while busy_zoom.simulator.stats.api_requests < 110:
-                time.sleep(0.01)
-            task.on_kill()
-
-        threading.Thread(target=kill, daemon=True).start()
-        with pytest.raises(AirflowException, match="stopped"):
-            task.execute(context_of())
-        assert busy_zoom.simulator.stats.api_requests < len(busy_zoom.simulator.truth(*THREE_DAYS)) // 100
-        assert (bucket.body(KEY), bucket.unfinished_uploads()) == (b"old", [])
-
-    def test_a_task_that_does_not_run_can_be_killed(self, make_task: MakeTask):
-        make_task().on_kill()

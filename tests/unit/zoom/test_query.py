@@ -95,7 +95,7 @@ def test_a_value_that_zoom_does_not_know_is_refused_and_the_known_are_named(
     with pytest.raises(InvalidQuery) as error:
         Filters.validated(**{name: value})  # type: ignore[arg-type]
 
-    assert str(error.value) == f"{name} does not know {unknown}. Allowed: {', '.join(ALLOWED[name])}."
+    assert str(error.value) == f"Invalid {name} {unknown}. Use one of: {', '.join(ALLOWED[name])}."
 
 
 @pytest.mark.parametrize("name", ["channel_types", "channel_sources"])
@@ -103,7 +103,9 @@ def test_an_empty_list_is_refused_rather_than_read_as_all(name: str) -> None:
     with pytest.raises(InvalidQuery) as error:
         Filters.validated(**{name: []})
 
-    assert str(error.value) == f"{name} is empty. Give one or more of {', '.join(ALLOWED[name])}, or leave it out."
+    assert str(error.value) == (
+        f"{name} is empty. Use one or more of: {', '.join(ALLOWED[name])}, or remove the argument."
+    )
 
 
 @pytest.mark.parametrize("name", ["queue_id", "user_id", "consumer_number"])
@@ -112,14 +114,15 @@ def test_a_single_value_that_is_empty_or_not_text_is_refused_and_not_repeated(na
     with pytest.raises(InvalidQuery) as error:
         Filters.validated(**{name: value})  # type: ignore[arg-type]
 
-    assert str(error.value) == f"{name} is empty or not text. Give one value, or leave it out to read all."
+    assert str(error.value).startswith(f"{name} is ")
+    assert str(value) not in str(error.value) or not str(value).strip()
 
 
 def test_channel_and_channel_types_exclude_each_other() -> None:
     with pytest.raises(InvalidQuery) as error:
         Filters.validated(channel="voice", channel_types="sms")
 
-    assert str(error.value) == "Zoom ignores channel_types when channel is given. Give one of the two."
+    assert str(error.value) == "Zoom ignores channel_types when channel is given. Use one of the two."
 
 
 @pytest.mark.parametrize(("name", "canonical"), [(LOS_ANGELES, LOS_ANGELES), (" utc ", "UTC"), (None, "UTC")])
@@ -133,7 +136,7 @@ def test_an_unknown_timezone_is_refused(name: object) -> None:
         Filters.validated(timezone=name)  # type: ignore[arg-type]
 
     assert str(error.value) == (
-        f"timezone {name!r} is not known. Give an IANA name such as America/Los_Angeles, or leave it out for UTC."
+        f"Unknown timezone {name!r}. Use an IANA name such as America/Los_Angeles, or remove the argument for UTC."
     )
 
 
@@ -167,7 +170,7 @@ def test_a_bound_without_a_timezone_is_refused(start: Any, end: Any, name: str) 
         Query(start, end)
 
     value = {"start": start, "end": end}[name]
-    assert str(error.value) == f"{name} has no timezone: {value!r}. Give a timezone-aware datetime."
+    assert str(error.value) == f"{name} has no timezone: {value!r}. Use a timezone-aware datetime."
 
 
 @pytest.mark.parametrize("start", [END, END + timedelta(microseconds=1), END + DAY])
@@ -175,7 +178,7 @@ def test_an_interval_that_does_not_go_forward_is_refused(start: datetime) -> Non
     with pytest.raises(InvalidQuery) as error:
         Query(start, END)
 
-    assert str(error.value) == f"end ({END}) is not after start ({start}). Give an interval [start, end)."
+    assert str(error.value) == f"end ({END}) is not after start ({start}). Use an interval [start, end)."
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pendulum
+import pytest
+
+from airflow_provider_zcc.interval import Interval
+from airflow_provider_zcc.s3.location import fill_placeholders, has_placeholders, parse_location
+from airflow_provider_zcc.zoom.errors import InvalidQuery
+
+DAY = Interval(datetime(2026, 11, 2, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key", "expected"),
+    [
+        ("my-lake", "a/b.jsonl", ("my-lake", "a/b.jsonl")),
+        ("my-lake", "tenant:acme/x.jsonl", ("my-lake", "tenant:acme/x.jsonl")),
+        ("my-lake", "/a//b", ("my-lake", "/a//b")),
+        (None, "s3://my-lake/a/b.jsonl", ("my-lake", "a/b.jsonl")),
+        (None, "S3://my-lake/team=who?/a#b", ("my-lake", "team=who?/a#b")),
+        (None, "s3://my-lake//a//b ", ("my-lake", "/a//b ")),
+        (None, "plain", ("default", "plain")),
+        ("", "plain", ("default", "plain")),
+    ],
+)
+def test_a_location_is_a_bucket_and_all_that_follows_it(bucket: str | None, key: str, expected: tuple[str, str]):
+    assert parse_location(bucket, key, default_bucket="default") == expected
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key", "named"),
+    [
+        (None, "plain", "bucket"),
+        ("my-lake", "", "key"),
+        (None, "s3://my-lake", "key"),
+        (None, "s3://my-lake/", "key"),
+        (None, "s3:///key", "bucket"),
+        ("my-lake", "s3://my-lake/key", "s3_bucket"),
+        (None, "https://s3.us-east-1.amazonaws.com/my-lake/key", "s3_key"),
+        ("my-lake", "https://x/key", "s3_key"),
+        (None, "gs://my-lake/key", "s3_key"),
+        ("my-lake", 20261108, "s3_key 20261108"),
+        ("my-lake", None, "s3_key None"),
+        (["my-lake"], "key", "s3_bucket"),
+    ],
+)
+def test_what_names_no_object_is_an_error(bucket: object, key: object, named: str):
+    with pytest.raises(InvalidQuery, match=named):
+        parse_location(bucket, key)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("key", "filled"),
+    [
+        ("date={start:%Y-%m-%d}/x", "date=2026-11-02/x"),
+        ("{start:%Y/%m/%d}-{end:%H%M}", "2026/11/02-0000"),
+        ("{start}_{end}", "2026-11-02T00:00:00+00:00_2026-11-03T00:00:00+00:00"),
+        ("s3://lake/{start:%j}", "s3://lake/306"),
+        ("{other}{{start:%Y}}{start }{}{starting}{end:%d}", "{other}{2026}{start }{}{starting}03"),
+        ("plain", "plain"),
+    ],
+)
+def test_start_and_end_stand_for_the_interval_and_other_braces_stay(key: str, filled: str):
+    assert fill_placeholders(key, DAY, pendulum.UTC) == filled
+    assert has_placeholders(key) == (filled != key)
+
+
+def test_they_are_written_in_the_timezone_that_is_given():
+    tokyo = pendulum.timezone("Asia/Tokyo")
+    day = Interval(datetime(2026, 11, 1, 15, tzinfo=UTC), datetime(2026, 11, 2, 15, tzinfo=UTC))
+    assert fill_placeholders("{start:%Y-%m-%d}", day, tokyo) == "2026-11-02"
+    assert fill_placeholders("{end}", day, tokyo) == "2026-11-03T00:00:00+09:00"
+
+
+def test_a_repeated_hour_can_be_told_apart():
+    new_york = pendulum.timezone("America/New_York")
+    first = datetime(2026, 11, 1, 5, tzinfo=UTC)
+    keys = {
+        fill_placeholders("{start:%Y-%m-%dT%H%z}", Interval(hour, hour + timedelta(hours=1)), new_york)
+        for hour in (first, first + timedelta(hours=1))
+    }
+    assert keys == {"2026-11-01T01-0400", "2026-11-01T01-0500"}
+
+
+@pytest.mark.parametrize("key", ["{start:YYYY-MM-DD}", "{end:}", "{start:day}"])
+def test_a_format_that_gives_every_interval_the_same_name_is_an_error(key: str):
+    with pytest.raises(InvalidQuery, match="strftime"):
+        fill_placeholders(key, DAY, pendulum.UTC)
