@@ -20,6 +20,7 @@ from airflow_provider_zcc.availability import Availability
 from airflow_provider_zcc.filters import FILTERS, UNSET, FilteredTask
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.interval import Interval, resolve_interval
+from airflow_provider_zcc.killable import KillableTask
 from airflow_provider_zcc.triggers.engagements import EngagementsTrigger
 from airflow_provider_zcc.zoom.errors import InvalidQuery, PermanentError, ZoomError
 from airflow_provider_zcc.zoom.query import Filters, Query
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
 
 
-class EngagementsSensor(FilteredTask, BaseSensorOperator):
+class EngagementsSensor(FilteredTask, KillableTask, BaseSensorOperator):
     """
     Waits until the Zoom Contact Center engagements of ``[start, end)`` are available.
 
@@ -126,12 +127,13 @@ class EngagementsSensor(FilteredTask, BaseSensorOperator):
 
         :param context: the task's context.
         """
-        if self._defers:
-            # There the base class applies soft_fail and never_fail to what is raised.
-            return self.resume_execution("check_or_defer", None, context)
-        if self.deferrable:
-            self.log.info("A sensor with consumer_number is not deferred. It goes on in mode %s.", self.mode)
-        return super().execute(context)
+        with self._running():
+            if self._defers:
+                # There the base class applies soft_fail and never_fail to what is raised.
+                return self.resume_execution("check_or_defer", None, context)
+            if self.deferrable:
+                self.log.info("A sensor with consumer_number is not deferred. It goes on in mode %s.", self.mode)
+            return super().execute(context)
 
     def poke(self, context: Context) -> bool:
         """Check once.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 from airflow.providers.common.compat.sdk import (
-    AirflowException,
     AirflowFailException,
     AirflowSkipException,
     Asset,
@@ -28,6 +26,7 @@ from botocore.validate import ParamValidator
 from airflow_provider_zcc.filters import FILTERS, UNSET, FilteredTask
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.interval import Interval, dag_timezone, resolve_interval, wait_until_over
+from airflow_provider_zcc.killable import KillableTask
 from airflow_provider_zcc.s3.location import Location, fill_placeholders, has_placeholders, parse_location
 from airflow_provider_zcc.s3.upload import ALLOWED_EXTRA_ARGS, MIN_PART_SIZE, accepted, s3_errors, upload
 from airflow_provider_zcc.zoom.errors import InvalidQuery, RateLimitedUntil
@@ -58,11 +57,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 }
 
 
-class _Killed(BaseException):
-    """Airflow ends the task. No library that catches Exception may take it for an error to retry."""
-
-
-class EngagementsToS3Operator(FilteredTask, BaseOperator):
+class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
     """
     Writes the Zoom Contact Center engagements that started in ``[start, end)`` to S3, one JSON object a line.
 
@@ -207,7 +202,6 @@ class EngagementsToS3Operator(FilteredTask, BaseOperator):
         self.on_incomplete = on_incomplete
         self.max_concurrency = max_concurrency
         self.deferrable = deferrable
-        self._is_running = False
         # OpenLineage asks in a fork of the task's process, where neither XComs nor connections can be relied on.
         self._source: str | None = None
         self._summary: dict[str, Any] | None = None
@@ -229,15 +223,6 @@ class EngagementsToS3Operator(FilteredTask, BaseOperator):
         :return: the object's ``s3://`` URI.
         """
         return self._run(context, deferrals=deferrals)
-
-    def on_kill(self) -> None:
-        """End ``execute``, wherever it is: Airflow calls this in the handler of SIGTERM, and Airflow 3 does no more.
-
-        After ``execution_timeout`` Airflow calls it as well, when ``execute`` has ended.
-        """
-        if self._is_running and threading.current_thread() is threading.main_thread():
-            self._is_running = False
-            raise _Killed
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage:
         """Return what is about to be written, as far as it is known without the run's interval."""
@@ -267,19 +252,13 @@ class EngagementsToS3Operator(FilteredTask, BaseOperator):
         return self.get_openlineage_facets_on_complete(task_instance)
 
     def _run(self, context: Context, *, deferrals: int) -> str:
-        self._is_running = True
-        try:
-            with airflow_errors():
-                try:
-                    return self._extract(context)
-                except RateLimitedUntil as error:
-                    if self.deferrable and deferrals < _MAX_DEFERRALS:
-                        self._wait_deferred(error, deferrals + 1)
-                    raise
-        except _Killed:
-            raise AirflowException("Airflow ended the task before it was done. Nothing was written.") from None
-        finally:
-            self._is_running = False
+        with self._running(), airflow_errors():
+            try:
+                return self._extract(context)
+            except RateLimitedUntil as error:
+                if self.deferrable and deferrals < _MAX_DEFERRALS:
+                    self._wait_deferred(error, deferrals + 1)
+                raise
 
     def _extract(self, context: Context) -> str:
         started = time.monotonic()

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, task
-from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
+
+try:
+    from airflow.serialization.serialized_objects import DagSerialization
+except ImportError:  # before Airflow 3.2
+    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
 
 KINDS = pytest.mark.parametrize("kind", [EngagementsToS3Operator, EngagementsSensor])
 NUMBER = "+15550001111"

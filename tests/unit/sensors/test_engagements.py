@@ -3,8 +3,10 @@ from __future__ import annotations
 import importlib.util
 import logging
 import re
+import signal
+import threading
+import time
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -432,15 +434,6 @@ class TestErrors:
             sensor(soft_fail=True).execute(context_of())
 
 
-class TestArguments:
-    def test_the_consumer_number_is_rendered_and_not_shown(self, zoom: SimulatorServer):
-        waiting = sensor(consumer_number="{{ dag_run.conf.number }}")
-        waiting.poke(context_of(dag_run=SimpleNamespace(conf={"number": NUMBERS[4]})))
-        [query] = map(dict, zoom.simulator.stats.queries)
-        assert query["consumer_number"] == NUMBERS[4]
-        assert waiting.consumer_number == "{{ dag_run.conf.number }}"
-
-
 def test_secrets_and_numbers_stay_out_of_what_is_written(
     start_zoom: StartZoom, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ):
@@ -457,3 +450,27 @@ def test_secrets_and_numbers_stay_out_of_what_is_written(
     written = "".join([*own, *capfd.readouterr(), str(raised.value), repr(raised.value.__cause__)])
     assert "Zoom counts 0 engagements" in written
     assert [word for word in ("one-more-secret-for-this-test", "simulated.", "5550004444") if word in written] == []
+
+
+def test_sigterm_ends_a_sensor_that_waits_between_two_checks(zoom: SimulatorServer):
+    waiting = sensor(min_engagements=1_000_000, poke_interval=60, deferrable=False)
+    before = signal.signal(signal.SIGTERM, lambda *_: waiting.on_kill())
+
+    def terminate() -> None:
+        while not zoom.simulator.stats.api_requests:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
+    started = time.monotonic()
+    try:
+        with pytest.raises(AirflowException, match="Airflow ended the task"):
+            waiting.execute(context_of())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert time.monotonic() - started < 30
+
+
+def test_a_sensor_that_does_not_run_can_be_killed():
+    sensor().on_kill()
