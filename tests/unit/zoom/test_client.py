@@ -585,8 +585,7 @@ def test_a_refusal_slows_all_further_requests(simulator: SimulatorServer) -> Non
     for _ in range(4):
         ask(client)
 
-    # Four turns below 40 per second. The first may have come already, and a thread that wakes up late does not delay the
-    # turns behind it.
+    # Four turns below 40 per second. The first may have come already, and a thread that wakes up late delays none.
     assert time.monotonic() - begin >= 0.1
 
 
