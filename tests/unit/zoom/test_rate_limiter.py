@@ -21,8 +21,7 @@ class Clock(threading.Event):
 
     def __init__(self, lateness: float = 0.0, seed: int = 1) -> None:
         super().__init__()
-        self.now = 5_000.0
-        self.waits = 0
+        self.now, self.waits = 5_000.0, 0
         self._lateness, self._random = lateness, random.Random(seed)
 
     def __call__(self) -> float:
@@ -132,7 +131,6 @@ def test_process_that_starts_later_gets_a_share_and_what_it_leaves_is_taken_over
     share([early, late], limit, 120.0, announced=announced)
     assert used(late, limit, 60.0, 120.0) >= 0.2
     early.accepted.clear()
-
     share([early], limit, 120.0, announced=announced)
 
     assert used(early, limit, soon, 120.0) >= (0.95 if announced else 0.9)
@@ -197,7 +195,6 @@ def test_while_nothing_is_accepted_the_rate_is_kept_and_about_one_request_a_seco
         limiter.wait(clock)
         limiter.on_throttle(None)
         rates.append(limiter.rate)
-
     assert rates[0] == rates[-1] < ceiling
     assert 45 <= len(rates) <= 75
 
@@ -208,7 +205,6 @@ def test_announced_limit_lowers_the_ceiling_and_never_raises_it(clock: Clock, li
     before = [start(limiter, clock) for _ in range(10)]
     limiter.on_limit(limit)
     after = [start(limiter, clock) for _ in range(20)]
-
     assert after[0] > before[-max(1, math.floor(rate))] + 1.0
     assert after[-1] - after[-2] == pytest.approx(1 / rate, rel=0.07)
     assert rate_after(limiter, clock, 30.0) == rate
@@ -243,7 +239,6 @@ def test_stop_wakes_a_waiting_thread_and_leaves_no_ticket_in_the_queue() -> None
     threading.Timer(1.0, (late := threading.Event()).set).start()
     with pytest.raises(ReadCancelled):
         limiter.wait(early, lambda: -1.0)
-
     limiter.wait(late)
 
 
@@ -254,8 +249,7 @@ def test_exception_from_a_signal_handler_leaves_no_ticket_in_the_queue() -> None
     limiter, delays = RateLimiter(1e9), random.Random(1)
     previous = signal.signal(signal.SIGALRM, interrupt)
     try:
-        for _ in range(500):
-            stop = Clock()
+        for stop in (Clock() for _ in range(500)):
             with pytest.raises(InterruptedError):  # noqa: PT012
                 signal.setitimer(signal.ITIMER_REAL, delays.uniform(0.00005, 0.0005))
                 while True:
