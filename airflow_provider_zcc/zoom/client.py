@@ -37,7 +37,7 @@ from airflow_provider_zcc.zoom.http import (
     user_agent,
 )
 from airflow_provider_zcc.zoom.oauth import BearerAuth, TokenSource, shared_token_source
-from airflow_provider_zcc.zoom.rate_limiter import RateLimiter, first_come_first_served
+from airflow_provider_zcc.zoom.rate_limiter import RateLimiter
 from airflow_provider_zcc.zoom.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class ZoomClient:
         params: Parameters,
         read: Callable[[bytes], Result],
         stop: threading.Event | None = None,
-        rank: Callable[[], float] = first_come_first_served,
+        priority: Callable[[], float] = lambda: 0.0,
     ) -> Result:
         """Return what a successful answer says.
 
@@ -146,7 +146,7 @@ class ZoomClient:
         :param params: query parameters; a key may repeat.
         :param read: makes the answer out of the body; its TransientError stands for an outage.
         :param stop: when set, waiting ends and no further request is sent.
-        :param rank: of the requests that wait for their turn, the one of the lowest rank at that time starts first.
+        :param priority: of the waiting requests, the one with the lowest value at that time starts first.
         :raises PermanentError: if the same request will always be refused.
         :raises PageTokenExpired: if the page token among the parameters is dead.
         :raises TransientError: if the outage outlasts the patience.
@@ -178,7 +178,7 @@ class ZoomClient:
             reraise=True,
         )
         try:
-            result: Result = for_the_limit(for_an_outage, for_a_token, self._send, path, params, read, stop, rank)
+            result: Result = for_the_limit(for_an_outage, for_a_token, self._send, path, params, read, stop, priority)
             return result
         except AccessTokenRejected as error:
             raise TransientError(
@@ -192,16 +192,16 @@ class ZoomClient:
         params: Parameters,
         read: Callable[[bytes], Result],
         stop: threading.Event,
-        rank: Callable[[], float],
+        priority: Callable[[], float],
     ) -> Result:
-        self._rate_limiter.wait(stop, rank)
+        self._rate_limiter.wait(stop, priority)
         with self._count_lock:
             self._requests_sent += 1
         try:
             reply = send(self.session.get, self._settings.api_url + path, params=params, timeout=self._settings.timeout)
             remaining = self._learn_limit(reply)
             if reply.status == 200:
-                self._rate_limiter.accepted(remaining)
+                self._rate_limiter.on_success(remaining)
                 return read(reply.body)
             raise self._error(reply, params)
         except TransientError:
@@ -220,7 +220,7 @@ class ZoomClient:
         limit, remaining = (_integer(reply.headers.get(f"X-RateLimit-{name}")) for name in ("Limit", "Remaining"))
         if reply.headers.get("X-RateLimit-Type", "").upper() != "QPS" or limit is None:
             return None
-        self._rate_limiter.announced(limit)
+        self._rate_limiter.on_limit(limit)
         return None if remaining is None else min(max(remaining, 0), limit)
 
     def _hold_back(self, error: RateLimited) -> None:
@@ -231,7 +231,7 @@ class ZoomClient:
             seconds = max((error.retry_at - datetime.now(UTC)).total_seconds(), 0.0)
             if seconds > self._rate_limit_timeout:
                 raise RateLimitedUntil(f"{error} Zoom asks to come back at {error.retry_at}.", error.retry_at)
-        self._rate_limiter.refused(seconds)
+        self._rate_limiter.on_throttle(seconds)
 
     def _error(self, reply: Response, params: Parameters) -> Exception:
         body = error_body(reply)

@@ -1,4 +1,4 @@
-"""How fast requests may start, learned from what the server says."""
+"""A rate limiter that finds the server's limit: additive increase, multiplicative decrease."""
 
 from __future__ import annotations
 
@@ -6,197 +6,115 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 from airflow_provider_zcc.zoom.errors import ReadCancelled
 
-#: Share of the ceiling at which requests begin, and by how much the pace grows in each second, until the server
-#: announces its limit or refuses.
-_FIRST_SHARE, _RAMP = 0.25, 2.0
 #: Seconds in which no more requests start than the ceiling allows in one: they arrive a little unevenly.
-_SECOND = 1.006
-#: Seconds by which a turn may be taken late without moving the turns behind it.
-_LATENESS = 0.05
-#: Seconds that a thread whose turn it is not leaves to the one that is first in line.
-_COURTESY = 0.001
-#: Share of the pace that a refusal leaves, and the share if nearly the whole ceiling was let through: then it was a
-#: matter of milliseconds.
-_BACK_OFF, _SLIGHT_BACK_OFF = 0.95, 0.99
-#: Share of the ceiling above which it is nearly the whole.
-_NEARLY = 0.95
-#: When the server let through less than this share of the pace, the pace falls to what it let through...
-_FAR_BELOW = 0.8
-#: ...but no lower than this share at once, since other apps may have taken all of that one second,
-_DEEPEST_CUT = 0.35
-#: and never lower than this share of the ceiling.
-_FLOOR = 0.05
-#: Seconds in which further refusals are taken for echoes of the first.
-_ECHO = 1.0
-#: Share of the ceiling that is gained per second, for each second since the last refusal: 2 % in 10 s, 32 % in 40 s.
-_GROWTH = 0.0004
-#: Where the server tells how many requests it has left in the second: the gain per second, times their square...
-_GROWTH_INTO_THE_REST = 0.1
-#: ...and the share that is given up per second while other apps leave nothing.
-_YIELD = 0.1
-#: Seconds since the last refusal where there was none: the ceiling is won at once.
-_LONG_AGO = 1e9
-#: Seconds that all threads pause after a refusal that names no time; doubled for each one in a row, up to the last.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.3
-
-
-def first_come_first_served() -> float:
-    """Rank a request like any other."""
-    return 0.0
+_WINDOW = 1.006
+#: What a throttle leaves: this share of the accepted requests per second, but at least this share of the rate.
+_DECREASE, _LARGEST_DECREASE = 0.9, 0.5
+#: What each second adds, as a share of the ceiling: this for each second since the last decrease, and this times the
+#: square of the share of the limit that is unused, where the server reports it.
+_INCREASE, _INCREASE_INTO_UNUSED = 0.0002, 0.5
+#: Seconds that all threads pause after a throttle that names no time, for each throttle in a row; a window at most.
+_PAUSE = 0.1
+#: Seconds by which a thread may wake up late without delaying the requests behind it, and the seconds it waits before
+#: checking again whether it is at the head of the queue.
+_LATENESS, _YIELD_DELAY = 0.05, 0.001
 
 
 class RateLimiter:
     """Spaces the starts of requests evenly, for all threads that share it.
 
-    The pace is the ceiling as soon as the server has announced its limit, and climbs there while it has not. A
-    refusal (HTTP 429) lowers it: to what the server let through in the second before if that is much less, which
-    finds a limit that nobody announced, otherwise a little. It climbs back slowly at first, and the faster the
-    longer nothing is refused. Where answers tell how much of the limit is left, it grows into that, and yields while
-    others leave nothing. Several processes that share an account's limit settle near it in this way, without knowing
-    of each other: all gain the same, and those who have more lose more.
+    The rate starts at the ceiling. A throttle (HTTP 429) lowers it to 90 % of what the server accepted in the last
+    second. Then it grows, faster the longer nothing is throttled. Processes that share a limit increase their rates
+    equally and decrease them in proportion, so they converge on similar shares.
 
-    :param requests_per_second: the ceiling.
+    :param requests_per_second: the ceiling: no more requests than this start in any second.
     :param clock: monotonic seconds.
     """
 
     def __init__(self, requests_per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._ceiling = requests_per_second
-        self._pace = requests_per_second * _FIRST_SHARE
-        self._ramping = True
-        self._starts = _latest_starts([], requests_per_second)
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._line: list[Callable[[], float]] = []
-        self._next_start = 0.0
-        self._grown_until = clock()
-        self._last_refusal = self._grown_until - _LONG_AGO
-        self._refusals_in_a_row = 0
-        self._accepted: deque[float] = deque()
+        self._ceiling = self._rate = requests_per_second
+        self._clock, self._lock = clock, threading.Lock()
+        self._queue = list[Callable[[], float]]()
+        self._starts = deque[float](maxlen=max(1, math.floor(requests_per_second)))
+        self._successes = deque[float](maxlen=self._starts.maxlen)
+        self._next_start = self._last_increase = self._last_decrease = -math.inf
+        self._throttles_in_a_row, self._unused = 0, 0.0
 
     @property
-    def pace(self) -> float:
+    def rate(self) -> float:
         """Requests per second at present."""
-        return self._pace
+        return self._rate
 
-    def wait(self, stop: threading.Event, rank: Callable[[], float] = first_come_first_served) -> None:
+    def wait(self, stop: threading.Event, priority: Callable[[], float] = lambda: 0.0) -> None:
         """Return when the next request may start.
 
         :param stop: ends the wait.
-        :param rank: of the requests that wait, the one of the lowest rank at that time starts first.
+        :param priority: of the waiting requests, the one with the lowest value at that time starts first.
         :raises ReadCancelled: if ``stop`` is set.
         """
-        ticket = partial(rank)
-        with self._lock:
-            self._line.append(ticket)
+        ticket, seconds = partial(priority), math.inf
         try:
-            seconds = math.inf
+            self._queue.append(ticket)
             while seconds > 0:
                 seconds = self._seconds_to_turn(ticket)
                 if stop.wait(seconds):
                     raise ReadCancelled
         finally:
-            with self._lock:
-                self._line.remove(ticket)
+            self._queue.remove(ticket)  # without the lock: a signal handler may raise while it is awaited
 
-    def accepted(self, remaining: int | None = None) -> None:
-        """Take note that the server let a request through.
+    def on_success(self, remaining: int | None = None) -> None:
+        """Increase the rate, at most once a second.
 
-        :param remaining: how many more it would have let through in the same second, if it says so, as in Zoom's
-            ``X-RateLimit-Remaining`` of type ``QPS``.
+        :param remaining: requests left in the same second, as in Zoom's ``X-RateLimit-Remaining``; None if unknown.
         """
         with self._lock:
             now = self._clock()
-            self._refusals_in_a_row = 0
-            self._accepted.append(now)
-            alone = self._let_through(now) >= self._ceiling * _NEARLY
-            self._pace = min(max(self._grown(now, remaining, alone=alone), self._ceiling * _FLOOR), self._ceiling)
-            self._grown_until = now
+            self._successes.append(now)
+            self._throttles_in_a_row = 0
+            self._unused = min(self._unused, (remaining or 0) / self._ceiling)
+            if (elapsed := now - self._last_increase) >= _WINDOW:
+                share = _INCREASE * (now - self._last_decrease) + _INCREASE_INTO_UNUSED * self._unused**2
+                self._rate = min(self._rate + share * elapsed * self._ceiling, self._ceiling)
+                self._last_increase, self._unused = now, 1.0
 
-    def announced(self, limit: float) -> None:
-        """Lower the ceiling to the limit that the server announced.
+    def on_throttle(self, seconds: float | None) -> None:
+        """Decrease the rate after a 429, and pause all threads.
 
-        :param limit: requests per second, as in Zoom's ``X-RateLimit-Limit`` of type ``QPS``.
-        """
-        if not limit > 0:
-            return
-        with self._lock:
-            if limit < self._ceiling:
-                self._ceiling = limit
-                self._starts = _latest_starts(self._starts, limit)
-            if self._ramping:
-                self._ramping = False
-                self._pace = self._ceiling
-                # The turn was given at a slower pace.
-                self._next_start = min(self._next_start, self._clock())
-            self._pace = min(self._pace, self._ceiling)
-
-    def refused(self, seconds: float | None) -> None:
-        """Slow down all threads after a 429.
-
-        :param seconds: how long the server asked to wait before the next request; None or 0 if it did not say.
+        :param seconds: how long the server asked to wait; None or 0 if it did not say.
         """
         with self._lock:
             now = self._clock()
-            self._ramping = False
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._refusals_in_a_row, 10))
-            self._next_start = max(self._next_start, now + (seconds or pause))
-            # While nothing gets through, the first refusal has told all there is to know.
-            if self._refusals_in_a_row == 0 and now - self._last_refusal > _ECHO:
-                let_through = self._let_through(now)
-                known = let_through if let_through < self._pace * _FAR_BELOW else self._pace
-                left = _SLIGHT_BACK_OFF if let_through >= self._ceiling * _NEARLY else _BACK_OFF
-                deepest = max(self._pace * _DEEPEST_CUT, self._ceiling * _FLOOR)
-                self._pace = min(self._pace, max(known * left, deepest))
-                self._last_refusal = self._grown_until = now
-            self._refusals_in_a_row += 1
+            self._throttles_in_a_row += 1
+            # Requests that were in flight, or sent while nothing is accepted, are throttled for the same reason.
+            if self._throttles_in_a_row == 1 and now - self._last_decrease > _WINDOW:
+                accepted = sum(success > now - _WINDOW for success in self._successes)
+                self._rate = max(min(self._rate, accepted + 1) * _DECREASE, self._rate * _LARGEST_DECREASE)
+                self._last_decrease = now
+            self._last_increase, self._unused = now, 0.0
+            self._next_start = max(self._next_start, now + (seconds or min(_PAUSE * self._throttles_in_a_row, _WINDOW)))
+
+    def on_limit(self, limit: float) -> None:
+        """Lower the ceiling to the limit that the server announces, as in Zoom's ``X-RateLimit-Limit``."""
+        with self._lock:
+            if 0 < limit < self._ceiling:
+                self._ceiling, self._rate = limit, min(self._rate, limit)
+                self._starts = deque(self._starts, maxlen=max(1, math.floor(limit)))
 
     def _seconds_to_turn(self, ticket: Callable[[], float]) -> float:
-        """Take the next turn and return 0, or return how long to wait before asking again."""
+        """Start the request and return 0, or return the seconds until it is worth checking again."""
         with self._lock:
-            now = self._clock()
-            turn = max(self._next_start, self._earliest_after_a_full_second())
+            now, turn = self._clock(), self._next_start
+            if len(self._starts) == self._starts.maxlen:
+                turn = max(turn, self._starts[0] + _WINDOW * max(1.0, 1.0 / self._ceiling))
             if turn > now:
                 return turn - now
-            if ticket is not min(self._line, key=lambda waiting: waiting()):
-                return _COURTESY
-            # A thread that woke up late does not delay those behind it.
-            self._next_start = (turn if now - turn < _LATENESS else now) + 1.0 / self._pace
+            if ticket is not min(list(self._queue), key=lambda waiting: waiting()):
+                return _YIELD_DELAY
+            self._next_start = (turn if now - turn < _LATENESS else now) + 1.0 / self._rate
             self._starts.append(now)
             return 0.0
-
-    def _grown(self, now: float, remaining: int | None, *, alone: bool) -> float:
-        """Return the pace that the time since the last answer has earned, or cost."""
-        # The time that nothing was asked does not count.
-        seconds = min(now - self._grown_until, 1.0)
-        if self._ramping:
-            return self._pace * math.pow(_RAMP, seconds)
-        if remaining:
-            return self._pace + _GROWTH_INTO_THE_REST * remaining**2 * seconds
-        if remaining == 0 and not alone:
-            return self._pace * (1 - _YIELD * seconds)
-        since, until = self._grown_until - self._last_refusal, now - self._last_refusal
-        return self._pace + self._ceiling * _GROWTH / 2 * (until**2 - since**2)
-
-    def _earliest_after_a_full_second(self) -> float:
-        """Return when a second ends in which as many requests started as the ceiling allows.
-
-        Threads that wake up late would otherwise crowd together, even though their turns are spaced evenly.
-        """
-        crowded = self._ceiling >= 1 and len(self._starts) == self._starts.maxlen
-        return self._starts[0] + _SECOND if crowded else 0.0
-
-    def _let_through(self, now: float) -> int:
-        """Count the requests that were accepted within the last second."""
-        while self._accepted and self._accepted[0] < now - 1.0:
-            self._accepted.popleft()
-        return len(self._accepted)
-
-
-def _latest_starts(starts: Iterable[float], limit: float) -> deque[float]:
-    """Keep as many starts as a limit allows in one second."""
-    return deque(starts, maxlen=max(1, math.floor(limit)))

@@ -320,7 +320,7 @@ class EngagementReader:
         this = threading.current_thread()
         self._asking.add(this)
         try:
-            return self._client.get(PATH, parameters, parse_page, self._stop, rank=lambda: section.rank)
+            return self._client.get(PATH, parameters, parse_page, self._stop, priority=lambda: section.rank)
         finally:
             self._asking.discard(this)
 
