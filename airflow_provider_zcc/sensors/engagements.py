@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -20,7 +21,7 @@ from airflow_provider_zcc.availability import Availability
 from airflow_provider_zcc.filters import FILTER_TEMPLATE_FIELDS, rendered_filters
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.interval import Interval, resolve_interval
-from airflow_provider_zcc.triggers.engagements import EngagementsTrigger
+from airflow_provider_zcc.triggers.engagements import CHECK_RETRY_TIMEOUT, EngagementsTrigger
 from airflow_provider_zcc.zoom.errors import InvalidQuery, PermanentError, ZoomError
 from airflow_provider_zcc.zoom.query import Filters, Query
 
@@ -146,7 +147,8 @@ class EngagementsSensor(BaseSensorOperator):
         with airflow_errors():
             interval, filters = self._interval(context), rendered_filters(self, context)
             try:
-                if self._is_available(interval, filters, self._hook.count_engagements_briefly):
+                count = partial(self._hook.count_engagements, retry_timeout=CHECK_RETRY_TIMEOUT)
+                if self._is_available(interval, filters, count):
                     return
             except PermanentError:
                 raise
