@@ -58,8 +58,8 @@ def get_provider_info() -> dict[str, Any]:
                     "hidden-fields": ["schema", "port"],
                     "relabeling": {"login": "Client ID", "password": "Client Secret", "host": "API base URL"},
                     "placeholders": {
-                        "login": "of a Server-to-Server OAuth app",
-                        "password": "of the same app",
+                        "login": "aB3dE5gH7jK9mN1pQ2rS4t",
+                        "password": "AbCdEfGhIjKlMnOpQrStUvWxYz012345",
                         "host": "https://api.zoom.us/v2",
                     },
                 },
@@ -69,9 +69,9 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Required: shown beside the Client ID of the Server-to-Server OAuth app.",
                         "schema": {"type": ["string", "null"]},
                     },
-                    "token_url": {
-                        "label": "Token URL",
-                        "description": "Default: https://zoom.us/oauth/token. Once it is saved, Airflow 3 shows ***.",
+                    "oauth_url": {
+                        "label": "OAuth URL",
+                        "description": "Default: https://zoom.us/oauth/token. ZoomGov: https://zoomgov.com/oauth/token.",
                         "schema": {"type": ["string", "null"]},
                     },
                     "requests_per_second": {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
@@ -15,39 +17,55 @@ import pendulum
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseHook, mask_secret
 
 from airflow_provider_zcc.get_provider_info import get_provider_info
-from airflow_provider_zcc.zoom.client import ZoomClient
-from airflow_provider_zcc.zoom.errors import InvalidSettings, PermanentError, TransientError, ZoomError
+from airflow_provider_zcc.zoom.client import ZoomClient, shared_rate_limiter
+from airflow_provider_zcc.zoom.errors import (
+    InvalidQuery,
+    InvalidSettings,
+    PermanentError,
+    TransientError,
+    ZoomError,
+)
 from airflow_provider_zcc.zoom.oauth import TokenSource
 from airflow_provider_zcc.zoom.page import parse_page
 from airflow_provider_zcc.zoom.query import PATH, Filters, Query
 from airflow_provider_zcc.zoom.reader import EngagementReader
 from airflow_provider_zcc.zoom.settings import (
     DEFAULT_API_URL,
+    DEFAULT_OAUTH_URL,
     DEFAULT_REQUESTS_PER_SECOND,
     DEFAULT_TIMEOUT,
-    DEFAULT_TOKEN_URL,
     Credentials,
     Settings,
 )
+from airflow_provider_zcc.zoom.shared import shared_in_process
 
 if TYPE_CHECKING:
     import requests
     from airflow.providers.common.compat.sdk import Connection
 
-#: Seconds of an outage after which a brief request gives up.
-_BRIEF_RETRY_TIMEOUT = 2.0
+log = logging.getLogger(__name__)
+
+#: Seconds that one request may wait for a response, at most, where a retry timeout is given.
+_CHECK_TIMEOUT = 5.0
+_MOST_CONCURRENCY = 1_000
 
 
 class ZoomContactCenterHook(BaseHook):
     """
-    Asks Zoom Contact Center for engagements, through a connection of type ``zcc``.
+    Reads engagements of Zoom Contact Center, through a connection of type ``zcc``.
 
-    All methods that ask raise :class:`~airflow_provider_zcc.zoom.errors.PermanentError` when trying again
+    All methods that send requests raise :class:`~airflow_provider_zcc.zoom.errors.PermanentError` when a retry
     cannot help, and another :class:`~airflow_provider_zcc.zoom.errors.ZoomError` when it may. The filters have
     the same names everywhere: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
 
-    :param zcc_conn_id: the connection.
-    :param max_concurrency: how many parts of an interval are read at the same time.
+    Example::
+
+        hook = ZoomContactCenterHook("zcc_default")
+        for engagement in hook.iter_engagements(start, end, channel="voice"):
+            print(engagement["engagement_id"])
+
+    :param zcc_conn_id: id of the connection.
+    :param max_concurrency: how many parts of an interval are read at the same time: 1 to 1000.
     """
 
     conn_name_attr = "zcc_conn_id"
@@ -98,7 +116,7 @@ class ZoomContactCenterHook(BaseHook):
 
     @property
     def rate_limited(self) -> int:
-        """Requests that Zoom rejected with HTTP 429."""
+        """Requests of this hook that Zoom rejected with HTTP 429."""
         return self._client.rate_limited
 
     @property
@@ -107,55 +125,60 @@ class ZoomContactCenterHook(BaseHook):
         return f"{self._settings.api_url}{PATH}"
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask Zoom for the number of engagements in the last 24 hours, with a new token.
+        """Count the engagements of the last 24 hours, with a new token.
 
-        :return: whether Zoom answered, and a sentence for the person who pressed Test.
+        The message does not name the connection: Airflow's page tests it under another id.
+
+        :return: whether Zoom returned a count, and a sentence for the person who pressed Test.
         """
         now = pendulum.now("UTC")
         try:
-            settings = _read(self.get_connection(self.zcc_conn_id))
+            settings = settings_from(self._connection)
             fresh = TokenSource(settings.credentials)
             client = ZoomClient(settings, token_source=fresh, on_token=mask_secret, retry_timeout=0)
             count = _count(client, Query(now - timedelta(days=1), now))
         except (ZoomError, AirflowException) as error:
             return False, str(error)
-        return True, f"Zoom answered: {count:,} engagements began in the last 24 hours."
+        return True, f"Zoom counts {count:,} engagements that started in the last 24 hours."
 
-    def count_engagements(self, start: datetime, end: datetime, **filters: Any) -> int:
-        """Count the engagements that began in ``[start, end)``, with one request for each 28 days.
-
-        :param start: first instant, timezone-aware.
-        :param end: the instant after the last, timezone-aware.
-        :param filters: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
-        """
-        return _count(self._client, self._query(start, end, filters))
-
-    def count_engagements_briefly(self, start: datetime, end: datetime, **filters: Any) -> int:
-        """Count as :meth:`count_engagements` does, but wait for seconds alone, and share one pace in this process.
-
-        For many who ask again and again anyway, such as triggers. An outage ends a request after two seconds, and
-        a rate limit after five; a time that Zoom names beyond that is raised at once.
+    def count_engagements(
+        self, start: datetime, end: datetime, *, retry_timeout: float | None = None, **filters: Any
+    ) -> int:
+        """Count the engagements that started in ``[start, end)``, with one request for each 28 days.
 
         :param start: first instant, timezone-aware.
         :param end: the instant after the last, timezone-aware.
+        :param retry_timeout: seconds after which an outage is raised, counted from the first attempt on; 2.5 times as
+            long for a rate limit. Such a request waits for a response for at most 5 s, and shares its rate limiter
+            with all others of this process and account: for checks that are repeated anyway, as those of a trigger.
+            By default, an outage is retried for two minutes.
         :param filters: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
         """
-        return _count(shared_brief_client(self._settings), self._query(start, end, filters))
+        query = self._query(start, end, filters)
+        if retry_timeout is None:
+            return _count(self._client, query)
+        if not isinstance(retry_timeout, int | float) or isinstance(retry_timeout, bool) or not retry_timeout >= 0:
+            raise InvalidQuery(f"retry_timeout is {retry_timeout!r}. Set a number of seconds, 0 or more.")
+        return _count(_shared_client(self._settings, self.zcc_conn_id, retry_timeout), query)
 
     def iter_engagements(self, start: datetime, end: datetime, **filters: Any) -> Iterator[dict[str, Any]]:
-        """Yield the engagements that began in ``[start, end)``, each once, while they arrive.
+        """Yield the engagements that started in ``[start, end)``, without duplicates, as they arrive.
+
+        Of an interval that is not over, those are read that Zoom lists so far.
 
         :param start: first instant, timezone-aware.
         :param end: the instant after the last, timezone-aware.
         :param filters: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
         """
         reader = self.reader(start, end, **filters)
+        if end > pendulum.now("UTC"):
+            log.warning("The interval ends at %s, in the future. Only what Zoom lists so far is read.", end)
         return (json.loads(line) for batch in reader.batches() for line in batch.splitlines())
 
     def reader(
         self, start: datetime, end: datetime, *, fail_if_incomplete: bool = True, **filters: Any
     ) -> EngagementReader:
-        """Prepare to read the engagements that began in ``[start, end)`` as Zoom's own bytes.
+        """Prepare to read the engagements that started in ``[start, end)`` as Zoom's own bytes.
 
         :param start: first instant, timezone-aware.
         :param end: the instant after the last, timezone-aware.
@@ -163,19 +186,33 @@ class ZoomContactCenterHook(BaseHook):
         :param filters: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
         """
         query = self._query(start, end, filters)
-        if not isinstance(self.max_concurrency, int) or self.max_concurrency < 1:
-            raise InvalidSettings(f"max_concurrency is {self.max_concurrency!r}. Give a whole number of 1 or more.")
         return EngagementReader(
             self._client, query, max_concurrency=self.max_concurrency, fail_if_incomplete=fail_if_incomplete
         )
 
     @cached_property
     def _client(self) -> ZoomClient:
-        return ZoomClient(self._settings, connections=self.max_concurrency, on_token=mask_secret)
+        concurrency = self.max_concurrency
+        if type(concurrency) is not int or not 1 <= concurrency <= _MOST_CONCURRENCY:
+            raise InvalidSettings(
+                f"max_concurrency is {concurrency!r}. Set a whole number from 1 to {_MOST_CONCURRENCY}."
+            )
+        return ZoomClient(self._settings, connections=concurrency, on_token=mask_secret, name=self.zcc_conn_id)
 
     @cached_property
     def _settings(self) -> Settings:
-        return settings_from(self.get_connection(self.zcc_conn_id))
+        connection = self._connection
+        try:
+            return settings_from(connection)
+        except InvalidSettings as error:
+            error.connection = self.zcc_conn_id
+            raise
+
+    @property
+    def _connection(self) -> Connection:
+        if not isinstance(self.zcc_conn_id, str) or not self.zcc_conn_id:
+            raise InvalidSettings(f"zcc_conn_id is {self.zcc_conn_id!r}. Set the id of a connection, as a string.")
+        return self.get_connection(self.zcc_conn_id)
 
     def _query(self, start: datetime, end: datetime, filters: dict[str, Any]) -> Query:
         query = Query(start, end, Filters.validated(**filters))
@@ -186,13 +223,18 @@ class ZoomContactCenterHook(BaseHook):
         return query
 
 
-@lru_cache(maxsize=64)
-def shared_brief_client(settings: Settings) -> ZoomClient:
-    """Return the one client with little patience that all threads of this process share for an account.
-
-    :param settings: the account.
-    """
-    return ZoomClient(settings, on_token=mask_secret, retry_timeout=_BRIEF_RETRY_TIMEOUT)
+@shared_in_process
+def _shared_client(settings: Settings, conn_id: str, retry_timeout: float) -> ZoomClient:
+    """Return the client for short checks, whose connections are kept open from one check to the next."""
+    return ZoomClient(
+        replace(settings, timeout=min(settings.timeout, _CHECK_TIMEOUT)),
+        rate_limiter=shared_rate_limiter(
+            settings.api_url, settings.credentials.account_id, settings.requests_per_second
+        ),
+        retry_timeout=retry_timeout,
+        on_token=mask_secret,
+        name=conn_id,
+    )
 
 
 def _count(client: ZoomClient, query: Query) -> int:
@@ -202,7 +244,7 @@ def _count(client: ZoomClient, query: Query) -> int:
 def _total(body: bytes) -> int:
     total = parse_page(body).total_records
     if total is None:
-        raise TransientError("Zoom's answer holds no total_records. Look at Zoom's status page if this goes on.")
+        raise TransientError("Zoom's response has no total_records. Check Zoom's status page if this persists.")
     return total
 
 
@@ -210,20 +252,15 @@ def settings_from(connection: Connection) -> Settings:
     """Read a connection of type ``zcc``.
 
     :param connection: the connection.
-    :raises InvalidSettings: naming the connection, every missing field and where it goes.
+    :raises InvalidSettings: naming every missing field and where it goes.
     """
-    try:
-        return _read(connection)
-    except InvalidSettings as error:
-        raise InvalidSettings(f"Connection {connection.conn_id!r}: {error}") from None
-
-
-def _read(connection: Connection) -> Settings:
     extra = connection.extra_dejson
     if not isinstance(extra, dict):
-        raise InvalidSettings("The connection's extra is not a JSON object. Give one.")
-    client_id, account_id, token_url = (
-        str(value or "").strip() for value in (connection.login, extra.get("account_id"), extra.get("token_url"))
+        raise InvalidSettings("The connection's extra is not a JSON object. Set one.")
+    # The field was called token_url once. Airflow masks every extra whose name contains "token".
+    oauth_url = extra.get("oauth_url") or extra.get("token_url")
+    client_id, account_id, oauth_url = (
+        str(value or "").strip() for value in (connection.login, extra.get("account_id"), oauth_url)
     )
     required = {
         "login (Client ID)": client_id,
@@ -240,7 +277,7 @@ def _read(connection: Connection) -> Settings:
             client_id=client_id,
             client_secret=str(connection.password),
             account_id=account_id,
-            token_url=token_url or DEFAULT_TOKEN_URL,
+            oauth_url=oauth_url or DEFAULT_OAUTH_URL,
         ),
         api_url=_api_url(connection),
         requests_per_second=_number(extra, "requests_per_second", DEFAULT_REQUESTS_PER_SECOND),
@@ -284,4 +321,4 @@ def _number(extra: dict[str, Any], name: str, default: float) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InvalidSettings(f"{name} is {value!r}. Give a number in the connection's extra.") from None
+        raise InvalidSettings(f"{name} is {value!r}. Set a number in the connection's extra.") from None

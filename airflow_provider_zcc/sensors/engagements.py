@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -21,7 +22,7 @@ from airflow_provider_zcc.filters import FILTERS, UNSET, FilteredTask
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.interval import Interval, resolve_interval
 from airflow_provider_zcc.killable import KillableTask
-from airflow_provider_zcc.triggers.engagements import EngagementsTrigger
+from airflow_provider_zcc.triggers.engagements import CHECK_RETRY_TIMEOUT, EngagementsTrigger
 from airflow_provider_zcc.zoom.errors import InvalidQuery, PermanentError, ZoomError
 from airflow_provider_zcc.zoom.query import Filters, Query
 
@@ -96,7 +97,7 @@ class EngagementsSensor(FilteredTask, KillableTask, BaseSensorOperator):
         timezone: str | None = UNSET,
         zcc_conn_id: str = ZoomContactCenterHook.default_conn_name,
         min_engagements: int = 1,
-        settle: timedelta = timedelta(minutes=5),
+        settle: timedelta | float = timedelta(minutes=5),
         stable_checks: int = 0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
@@ -154,7 +155,8 @@ class EngagementsSensor(FilteredTask, KillableTask, BaseSensorOperator):
         with airflow_errors():
             interval, filters = self._interval(context), self._rendered_filters(context)
             try:
-                if self._is_available(interval, filters, self._hook.count_engagements_briefly):
+                count = partial(self._hook.count_engagements, retry_timeout=CHECK_RETRY_TIMEOUT)
+                if self._is_available(interval, filters, count):
                     return
             except PermanentError:
                 raise
@@ -172,6 +174,8 @@ class EngagementsSensor(FilteredTask, KillableTask, BaseSensorOperator):
             settle=self.settle,
             stable_checks=self.stable_checks,
             poke_interval=self.poke_interval,
+            exponential_backoff=self.exponential_backoff,
+            max_wait=self.max_wait,
         )
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=left))
 

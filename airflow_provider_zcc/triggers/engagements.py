@@ -1,45 +1,53 @@
-"""Finds out from the triggerer whether an interval's data is there."""
+"""Finds out from the triggerer whether an interval's data is available."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import math
+import random
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from functools import lru_cache
+from itertools import count, repeat
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from airflow_provider_zcc.availability import Availability
+from airflow_provider_zcc.availability import Availability, seconds
 from airflow_provider_zcc.filters import filters_of
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.interval import Interval, resolve_interval
-from airflow_provider_zcc.zoom.errors import PermanentError, RateLimitedUntil, ZoomError
+from airflow_provider_zcc.zoom.errors import InvalidQuery, PermanentError, RateLimitedUntil, ZoomError
 from airflow_provider_zcc.zoom.query import Filters, Query
+from airflow_provider_zcc.zoom.shared import shared_in_process
 
 #: Checks of one connection that a triggerer has in flight at most. The others wait in line.
 CHECKS_IN_FLIGHT = 8
+#: Seconds after which a check gives up in an outage: the next one is made anyway.
+CHECK_RETRY_TIMEOUT = 2.0
+#: A wait is doubled so many times at most: it exceeds every timeout then.
+_MOST_DOUBLINGS = 30
 
 
 class EngagementsTrigger(BaseTrigger):
     """
     Fires when the Zoom Contact Center engagements of ``[start, end)`` are available, or never can be.
 
-    Asks what :class:`~airflow_provider_zcc.sensors.engagements.EngagementsSensor` asks. Between two checks it
-    sleeps; for a check, a thread asks Zoom. All triggers of a triggerer that use a connection share 8 such
-    threads, in the order in which they come, and one pace. A check is a short attempt: an outage is logged, and
-    Zoom asked again at the next check; if Zoom names a time at which requests are welcome again, it is asked then.
+    It makes the checks of :class:`~airflow_provider_zcc.sensors.engagements.EngagementsSensor`. Between two checks it
+    sleeps; a thread sends the requests of a check. All triggers of a triggerer that use a connection share 8 such
+    threads, in the order in which they come; all that use an account share one rate limiter. A check ends within
+    seconds: an outage is logged, and the next check made as usual; if Zoom names a time at which it accepts requests
+    again, the next check is made then.
 
     The event is ``{"status": "available", "engagements": count}``, or ``{"status": "failed", "message": why}``
-    when asking again cannot help, as without a connection. Any other error is for Airflow: the trigger has failed, and
-    with it the task, which may be tried again.
+    when a further check cannot help, as without a connection. Any other error is left to Airflow: the trigger has
+    failed, and with it the task, which may be retried.
 
     Nothing secret is serialized: the connection is looked up for every check, so that a corrected one counts from
     the next check on. Airflow encrypts a trigger's arguments in its database (with ``[core] fernet_key``), but up to
-    3.2 shows them in its REST API to everyone who may see the task instance. So the sensor never hands
+    3.2 shows them in its REST API to everyone who may see the task instance. So the sensor never passes
     ``consumer_number`` to the trigger.
 
     :param zcc_conn_id: connection to Zoom.
@@ -53,12 +61,15 @@ class EngagementsTrigger(BaseTrigger):
     :param channel_sources: only these.
     :param direction: inbound or outbound.
     :param timezone: accepted as everywhere; the count does not depend on it.
-    :param min_engagements: how many there have to be at least; 0 allows an empty interval.
-    :param settle: how long after the end of the interval its engagements may still be on their way. Nothing is
-        asked before.
-    :param stable_checks: how many checks in a row have to count the same; 0 and 1 ask for none. A restarted
-        triggerer counts from the beginning.
+    :param min_engagements: how many engagements the interval needs to have; 0 accepts an empty one.
+    :param settle: how long after the end of the interval its engagements may still arrive: a timedelta or seconds. No
+        request is sent before.
+    :param stable_checks: how many consecutive checks need to return the same count; 0 and 1 require none. After a
+        restart of the triggerer, it counts from the beginning.
     :param poke_interval: seconds between two checks.
+    :param exponential_backoff: double the seconds between two checks each time, as Airflow's sensors do: the first
+        wait is half of ``poke_interval``, and up to as much again is added at random.
+    :param max_wait: the longest wait that ``exponential_backoff`` leads to: a timedelta or seconds; None for no limit.
     """
 
     def __init__(
@@ -76,9 +87,11 @@ class EngagementsTrigger(BaseTrigger):
         direction: str | None = None,
         timezone: str | None = None,
         min_engagements: int = 1,
-        settle: timedelta = timedelta(minutes=5),
+        settle: timedelta | float = timedelta(minutes=5),
         stable_checks: int = 0,
         poke_interval: float = 60.0,
+        exponential_backoff: bool | float = False,
+        max_wait: timedelta | float | None = None,
     ) -> None:
         super().__init__()
         self.zcc_conn_id = zcc_conn_id
@@ -96,6 +109,8 @@ class EngagementsTrigger(BaseTrigger):
         self.settle = settle
         self.stable_checks = stable_checks
         self.poke_interval = poke_interval
+        self.exponential_backoff = exponential_backoff
+        self.max_wait = max_wait
         self._cancelled = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -108,9 +123,11 @@ class EngagementsTrigger(BaseTrigger):
                 "end": _text(self.end),
                 **filters_of(self),
                 "min_engagements": self.min_engagements,
-                "settle": timedelta(seconds=self.settle.total_seconds()),
+                "settle": _plain(self.settle),
                 "stable_checks": self.stable_checks,
                 "poke_interval": self.poke_interval,
+                "exponential_backoff": self.exponential_backoff,
+                "max_wait": _plain(self.max_wait),
             },
         )
 
@@ -121,15 +138,15 @@ class EngagementsTrigger(BaseTrigger):
         return f"<{path} {', '.join(f'{name}={value}' for name, value in arguments.items())}>"
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask until the engagements are there, or never can be."""
+        """Check until the engagements are available, or never can be."""
         try:
-            count = await self._available_count()
+            engagements = await self._available_count()
         except PermanentError as error:
             yield _failed(str(error))
         except AirflowNotFoundException as error:
-            yield _failed(f"Zoom could not be asked: {error}. Check the connection {self.zcc_conn_id!r}.")
+            yield _failed(f"The connection {self.zcc_conn_id!r} was not found: {error}.")
         else:
-            yield TriggerEvent({"status": "available", "engagements": count})
+            yield TriggerEvent({"status": "available", "engagements": engagements})
 
     async def _available_count(self) -> int:
         interval = resolve_interval({}, start=self.start, end=self.end)
@@ -137,44 +154,60 @@ class EngagementsTrigger(BaseTrigger):
         availability = Availability(
             interval, min_engagements=self.min_engagements, settle=self.settle, stable_checks=self.stable_checks
         )
-        while seconds := availability.seconds_to_settle():
-            await asyncio.sleep(seconds)
+        waits = self._waits()
+        while left := availability.seconds_to_settle():
+            await asyncio.sleep(left)
         while True:
-            wait = self.poke_interval
+            wait = next(waits)
             try:
-                count = await self._count(interval)
-                if availability.is_reached(count):
-                    return count
+                engagements = await self._count(interval)
+                if availability.is_reached(engagements):
+                    return engagements
             except PermanentError:
                 raise
             except RateLimitedUntil as error:
-                self.log.warning("%s Asking again then.", error)
+                self.log.warning("%s The next check is made then.", error)
                 wait = error.wait.total_seconds()
             except ZoomError as error:
-                self.log.warning("%s Asking again in %.0f s.", error, wait)
+                self.log.warning("%s The next check is made in %.0f s.", error, wait)
             await asyncio.sleep(wait)
 
+    def _waits(self) -> Iterator[float]:
+        """Return the seconds to wait after each check, as a sensor in poke mode waits.
+
+        :raises InvalidQuery: if an argument has a wrong type or is out of range.
+        """
+        poke_interval = seconds("poke_interval", self.poke_interval)
+        longest = math.inf if self.max_wait is None else seconds("max_wait", self.max_wait)
+        if not isinstance(self.exponential_backoff, int | float):
+            raise InvalidQuery(f"exponential_backoff is {self.exponential_backoff!r}. Set True or False.")
+        if not self.exponential_backoff:
+            return repeat(poke_interval)
+        waits = (max(poke_interval * 2.0 ** min(doubled, _MOST_DOUBLINGS), 1.0) for doubled in count(-1))
+        return (min(wait * (1 + random.random()), longest) for wait in waits)  # noqa: S311  jitter
+
     async def _count(self, interval: Interval) -> int:
-        """Let a thread ask."""
-        ask = sync_to_async(self._ask, thread_sensitive=False, executor=_threads_of(self.zcc_conn_id))
-        asking = asyncio.ensure_future(ask(interval))
+        """Count in a thread."""
+        in_thread = sync_to_async(self._check, thread_sensitive=False, executor=_threads_of(str(self.zcc_conn_id)))
+        checking = asyncio.ensure_future(in_thread(interval))
         try:
             # The thread looks up the connection through this loop. To break that off in the middle ends the triggerer
-            # of Airflow 3.0 and 3.1: it takes the answer for that of the next look-up.
-            return await asyncio.shield(asking)
+            # of Airflow 3.0 and 3.1: it takes the response for that of the next look-up.
+            return await asyncio.shield(checking)
         except asyncio.CancelledError:
             self._cancelled = True
             raise
 
-    def _ask(self, interval: Interval) -> int:
+    def _check(self, interval: Interval) -> int:
         if self._cancelled:
             return 0
-        return ZoomContactCenterHook(self.zcc_conn_id).count_engagements_briefly(*interval, **filters_of(self))
+        hook = ZoomContactCenterHook(self.zcc_conn_id)
+        return hook.count_engagements(*interval, retry_timeout=CHECK_RETRY_TIMEOUT, **filters_of(self))
 
 
-@lru_cache(maxsize=64)
+@shared_in_process
 def _threads_of(zcc_conn_id: str) -> ThreadPoolExecutor:
-    """Return the threads that ask Zoom through a connection: if it hangs, no other one waits for it."""
+    """Return the threads that send the requests of a connection: if it hangs, no other one waits for it."""
     return ThreadPoolExecutor(CHECKS_IN_FLIGHT, thread_name_prefix=f"zoom-{zcc_conn_id}")
 
 
@@ -182,5 +215,10 @@ def _failed(message: str) -> TriggerEvent:
     return TriggerEvent({"status": "failed", "message": message})
 
 
-def _text(moment: datetime | str) -> str:
-    return moment if isinstance(moment, str) else moment.isoformat()
+def _plain(length: timedelta | float | None) -> timedelta | float | None:
+    """Return a subclass of timedelta, such as pendulum's, as a timedelta: Airflow stores no other."""
+    return timedelta(seconds=length.total_seconds()) if isinstance(length, timedelta) else length
+
+
+def _text(instant: datetime | str) -> str:
+    return instant.isoformat() if isinstance(instant, datetime) else instant

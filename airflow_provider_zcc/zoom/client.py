@@ -1,23 +1,23 @@
-"""One request to Zoom: token, pace, send, try again or raise a typed error."""
+"""One request to Zoom: token, rate limit, send, retry or raise a typed error."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from tenacity import (
     RetryCallState,
     Retrying,
-    retry_if_exception,
     retry_if_exception_type,
-    stop_after_attempt,
+    retry_if_not_exception_type,
     wait_random_exponential,
 )
 
-from airflow_provider_zcc.zoom.connections import session
 from airflow_provider_zcc.zoom.errors import (
     AccessTokenRejected,
     PageTokenExpired,
@@ -26,19 +26,22 @@ from airflow_provider_zcc.zoom.errors import (
     RateLimitedUntil,
     ReadCancelled,
     TransientError,
+    ZoomError,
 )
 from airflow_provider_zcc.zoom.http import (
     Response,
     error_body,
-    no_proxies_in_the_clear,
+    facts,
     quote,
     rate_limited,
     send,
-    user_agent,
+    session,
+    use_environment,
 )
 from airflow_provider_zcc.zoom.oauth import BearerAuth, TokenSource, shared_token_source
 from airflow_provider_zcc.zoom.rate_limiter import RateLimiter
 from airflow_provider_zcc.zoom.settings import Settings
+from airflow_provider_zcc.zoom.shared import shared_in_process
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +59,24 @@ RETRY_TIMEOUT = 120.0
 #: The same for a rate limit, and the longest ``Retry-After`` that is waited for: five minutes, as a multiple.
 _RATE_LIMIT_FACTOR = 2.5
 _TOKEN_ATTEMPTS = 3
+#: Seconds between two attempts in an outage: up to the first number, doubled each time, up to the second.
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 20.0
+
+#: What is retried, by the type of the error.
+_IS_RETRIED = retry_if_exception_type((TransientError, RateLimited, AccessTokenRejected)) & retry_if_not_exception_type(
+    RateLimitedUntil
+)
+
+_SCOPE_IS_MISSING = 4711
 
 #: What to do about a permanent error, by HTTP status and Zoom's code. Sources: the error tables of Zoom's
 #: "List engagements" reference and of its Contact Center API, as of 2026.
 _REMEDIES = {
     (400, 300): "Correct the query.",
-    (400, 4711): f"Add the scope {SCOPES[0]} (classic: {SCOPES[1]}, before {SCOPES[2]}) to the app and activate it.",
+    (
+        400,
+        _SCOPE_IS_MISSING,
+    ): f"Add the scope {SCOPES[0]} (classic: {SCOPES[1]}, before {SCOPES[2]}) to the app and activate it.",
     (401, 1001): "Check that the owner of the OAuth app is a user of the account.",
     (401, 1601): "Give the owner of the OAuth app a role with access to Contact Center reports.",
     (403, 9001): "Give the owner of the OAuth app a Contact Center role with the engagement privileges.",
@@ -77,14 +92,16 @@ _DEFAULT_REMEDIES = {
 
 
 class ZoomClient:
-    """Sends authorised, paced and patient GET requests to one Zoom account; threads may share it.
+    """Sends authorised GET requests to one Zoom account, at its rate limit; threads may share it.
 
     :param settings: the account.
-    :param connections: how many HTTP connections to keep open, one for each thread that will ask.
+    :param connections: how many HTTP connections to keep open, one for each thread that sends requests.
     :param token_source: where tokens come from; by default the one that this process shares for the app.
-    :param retry_timeout: seconds after which a persistent outage ends a request; a rate limit may last two and a
-        half times as long. With 0, every request is sent once.
-    :param on_token: told every new token before it is used, so that it can be masked in logs.
+    :param rate_limiter: when requests may start; by default, this client has its own.
+    :param retry_timeout: seconds after which a persistent outage ends a request, from its first attempt on; a rate
+        limit may last two and a half times as long. With 0, every request is sent once.
+    :param on_token: called with every new token before it is used, so that it can be masked in logs.
+    :param name: id of the connection, for messages.
     """
 
     def __init__(
@@ -93,31 +110,28 @@ class ZoomClient:
         *,
         connections: int = 8,
         token_source: TokenSource | None = None,
+        rate_limiter: RateLimiter | None = None,
         retry_timeout: float = RETRY_TIMEOUT,
         on_token: Callable[[str], None] | None = None,
+        name: str = "",
     ) -> None:
         self._settings = settings
         self._retry_timeout = retry_timeout
-        self._rate_limit_timeout = retry_timeout * _RATE_LIMIT_FACTOR
-        self._rate_limiter = RateLimiter(settings.requests_per_second)
+        self._rate_limiter = rate_limiter or RateLimiter(settings.requests_per_second)
         self._auth = BearerAuth(
             token_source or shared_token_source(settings.credentials), settings.api_url, settings.timeout, on_token
         )
-        self._requests_sent = self._rate_limited = 0
+        self._name = name
+        self._requests_sent = 0
+        self._rate_limited = 0
         self._count_lock = threading.Lock()
         self.session = session(connections)
         self.session.auth = self._auth
-        self.session.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
-        # Proxies and certificates from the environment are looked up once, rather than for each request.
-        environment = self.session.merge_environment_settings(
-            settings.api_url, no_proxies_in_the_clear(settings.api_url) or {}, None, None, None
-        )
-        self.session.proxies, self.session.verify = environment["proxies"], environment["verify"]
-        self.session.trust_env = False
+        use_environment(self.session, settings.api_url)
 
     @property
     def requests_per_second(self) -> float:
-        """The ceiling of the pace."""
+        """The ceiling of the rate."""
         return self._settings.requests_per_second
 
     @property
@@ -127,7 +141,7 @@ class ZoomClient:
 
     @property
     def rate_limited(self) -> int:
-        """Requests that the API rejected with HTTP 429 so far."""
+        """Requests that Zoom rejected with HTTP 429 so far."""
         return self._rate_limited
 
     def get(
@@ -138,121 +152,221 @@ class ZoomClient:
         stop: threading.Event | None = None,
         priority: Callable[[], float] = lambda: 0.0,
     ) -> Result:
-        """Return what a successful answer says.
+        """Return what a successful response holds.
 
-        An outage is waited out for about two minutes, a rate limit for about five.
+        An outage is retried for about two minutes, a rate limit for about five.
 
         :param path: path below the API's base, with a leading slash.
         :param params: query parameters; a key may repeat.
-        :param read: makes the answer out of the body; its TransientError stands for an outage.
+        :param read: makes the result out of the body; its TransientError counts as an outage.
         :param stop: when set, waiting ends and no further request is sent.
         :param priority: of the waiting requests, the one with the lowest value at that time starts first.
-        :raises PermanentError: if the same request will always be refused.
-        :raises PageTokenExpired: if the page token among the parameters is dead.
-        :raises TransientError: if the outage outlasts the patience.
+        :raises PermanentError: if the same request will always be rejected.
+        :raises PageTokenExpired: if the page token among the parameters has expired.
+        :raises TransientError: if the outage outlasts the retry timeout.
         :raises RateLimitedUntil: if Zoom names a time that is further away than that.
-        :raises RateLimited: if the rate limit outlasts the patience.
+        :raises RateLimited: if the rate limit outlasts the retry timeout.
+        :raises InvalidEnvironment: if a proxy or certificate bundle of this worker cannot be used.
         :raises ReadCancelled: if ``stop`` is set.
         """
         stop = stop or threading.Event()
+        retries = _Retries(self._retry_timeout)
 
         def sleep(seconds: float) -> None:
             if stop.wait(seconds):
                 raise ReadCancelled
 
-        for_a_token = Retrying(
-            retry=retry_if_exception_type(AccessTokenRejected), stop=stop_after_attempt(_TOKEN_ATTEMPTS), reraise=True
-        )
-        for_an_outage = Retrying(
-            retry=retry_if_exception_type(TransientError),
-            stop=_after(self._retry_timeout),
-            wait=wait_random_exponential(multiplier=0.5, max=20),
+        retrying = Retrying(
+            retry=_IS_RETRIED,
+            stop=retries.are_over,
+            wait=retries.wait,
             sleep=sleep,
-            before_sleep=_log_retry,
-            reraise=True,
-        )
-        for_the_limit = Retrying(
-            retry=retry_if_exception(_may_be_waited_for),
-            stop=_after(self._rate_limit_timeout),
-            before_sleep=_log_retry,
+            before_sleep=retries.log,
             reraise=True,
         )
         try:
-            result: Result = for_the_limit(for_an_outage, for_a_token, self._send, path, params, read, stop, priority)
+            result: Result = retrying(self._attempt, path, params, read, stop=stop, priority=priority, retries=retries)
             return result
         except AccessTokenRejected as error:
-            raise TransientError(
-                f"{error} So were {_TOKEN_ATTEMPTS - 1} new ones. Check that the OAuth app is active, and whether "
-                "other programs that fetch tokens for the same app end each other's."
+            raise self._named(
+                TransientError(
+                    f"{error.args[0]} It also rejected {_TOKEN_ATTEMPTS - 1} new ones. Check that the OAuth app "
+                    "is active, and whether other programs that fetch tokens for the same app invalidate each other's.",
+                    status=error.status,
+                    code=error.code,
+                    tracking_id=error.tracking_id,
+                )
             ) from None
 
-    def _send(
+    def _attempt(
         self,
         path: str,
         params: Parameters,
         read: Callable[[bytes], Result],
+        *,
         stop: threading.Event,
         priority: Callable[[], float],
+        retries: _Retries,
     ) -> Result:
         self._rate_limiter.wait(stop, priority)
+        retries.sent_at = time.monotonic()
         with self._count_lock:
             self._requests_sent += 1
+        response = None
         try:
-            reply = send(self.session.get, self._settings.api_url + path, params=params, timeout=self._settings.timeout)
-            remaining = self._learn_limit(reply)
-            if reply.status == 200:
+            response = send(
+                self.session, "GET", self._settings.api_url + path, params=params, timeout=self._settings.timeout
+            )
+            remaining = self._learn_limit(response)
+            if response.status == 200:
                 self._rate_limiter.on_success(remaining)
-                return read(reply.body)
-            raise self._error(reply, params)
-        except TransientError:
-            if stop.is_set():
-                raise ReadCancelled from None
-            raise
+                return read(response.body)
+            raise self._error(response, params)
         except RateLimited as error:
-            self._hold_back(error)
-            raise
-        except AccessTokenRejected as error:
-            self._auth.forget(error.token)
-            raise
+            raise self._named(self._throttled(error)) from None
+        except ZoomError as error:
+            if stop.is_set() and isinstance(error, TransientError):
+                raise ReadCancelled from None
+            if response and error.status is None:
+                error.status, error.tracking_id = response.status, response.tracking_id
+            raise self._named(error) from None
 
-    def _learn_limit(self, reply: Response) -> int | None:
-        """Tell the limiter the limit that the answer announces, and return what the answer says is left of it."""
-        limit, remaining = (_integer(reply.headers.get(f"X-RateLimit-{name}")) for name in ("Limit", "Remaining"))
-        if reply.headers.get("X-RateLimit-Type", "").upper() != "QPS" or limit is None:
+    def _named(self, error: ZoomError) -> ZoomError:
+        error.connection = self._name
+        return error
+
+    def _learn_limit(self, response: Response) -> int | None:
+        """Pass the limit that the response announces to the limiter, and return what is left of it."""
+        limit, remaining = (_integer(response.headers.get(f"X-RateLimit-{name}")) for name in ("Limit", "Remaining"))
+        if response.headers.get("X-RateLimit-Type", "").upper() != "QPS" or limit is None:
             return None
         self._rate_limiter.on_limit(limit)
         return None if remaining is None else min(max(remaining, 0), limit)
 
-    def _hold_back(self, error: RateLimited) -> None:
+    def _throttled(self, error: RateLimited) -> RateLimited:
+        """Slow down all threads, unless the limit ends too far away to wait for."""
         with self._count_lock:
             self._rate_limited += 1
         seconds = None
         if error.retry_at:
             seconds = max((error.retry_at - datetime.now(UTC)).total_seconds(), 0.0)
-            if seconds > self._rate_limit_timeout:
-                raise RateLimitedUntil(f"{error} Zoom asks to come back at {error.retry_at}.", error.retry_at)
+            if seconds > self._retry_timeout * _RATE_LIMIT_FACTOR:
+                return RateLimitedUntil(
+                    f"{error.args[0]} Zoom accepts requests again at {error.retry_at}.",
+                    error.retry_at,
+                    status=error.status,
+                    code=error.code,
+                    tracking_id=error.tracking_id,
+                )
         self._rate_limiter.on_throttle(seconds)
+        return error
 
-    def _error(self, reply: Response, params: Parameters) -> Exception:
-        body = error_body(reply)
-        status, code = reply.status, _integer(body.get("code"))
-        token = reply.authorization.removeprefix("Bearer ")
+    def _error(self, response: Response, params: Parameters) -> ZoomError:
+        body = error_body(response)
+        status, code = response.status, _integer(body.get("code"))
+        token = response.authorization.removeprefix("Bearer ")
         personal = [value for key, value in params if key in ("consumer_number", "next_page_token")]
         unedited = _words(body)
         words = quote(unedited, hidden=(token, *personal, *(value.lstrip("+") for value in personal)))
         if status == 429:
-            return rate_limited(reply, words)
-        said = f"HTTP {status}" + (f", code {code}" if code is not None else "") + (f": {words}" if words else "")
-        if status >= 500 or (not body and status not in _DEFAULT_REMEDIES):
-            return TransientError(f"Zoom could not answer ({said}). Look at Zoom's status page if this goes on.")
-        if (status in (400, 401) and code == 124) or (status == 401 and code is None):
-            return AccessTokenRejected(f"Zoom refused the access token ({said}).", token)
-        if "next page token" in unedited.lower() and any(key == "next_page_token" for key, _ in params):
-            return PageTokenExpired(f"Zoom's page token ended ({said}).")
-        if code == 4711:
+            return rate_limited(response, code, words)
+        kind, message = _classified(
+            status, code, body, unedited, paged=any(key == "next_page_token" for key, _ in params)
+        )
+        if kind is AccessTokenRejected or code == _SCOPE_IS_MISSING:
             self._auth.forget(token)
-        remedy = _REMEDIES.get((status, code or 0)) or _DEFAULT_REMEDIES.get(status) or "Correct the query."
-        return PermanentError(f"Zoom refused the request ({said}). {remedy}")
+        return kind(
+            message.format(facts(response, code, words)), status=status, code=code, tracking_id=response.tracking_id
+        )
+
+
+@shared_in_process
+def shared_rate_limiter(api_url: str, account_id: str, requests_per_second: float) -> RateLimiter:
+    """Return the one rate limiter that threads of this process can share for an account.
+
+    :param api_url: base of the API.
+    :param account_id: the Zoom account.
+    :param requests_per_second: ceiling of the rate.
+    """
+    del api_url, account_id
+    return RateLimiter(requests_per_second)
+
+
+@dataclass
+class _Retries:
+    """Decides, by the type of the error, when one request is sent again, and until when.
+
+    :param timeout: seconds for an outage, from the first attempt that failed in it. A rate limit may last longer, and
+        a token may be rejected so many times.
+    :param sent_at: when the latest attempt was sent: the time that it waited for its turn does not count.
+    """
+
+    timeout: float
+    sent_at: float = 0.0
+    _began: dict[type[ZoomError], float] = field(default_factory=dict)
+    _rejected_tokens: int = 0
+
+    def wait(self, state: RetryCallState) -> float:
+        """Return the seconds to wait: in an outage only, since in a rate limit the limiter makes all threads wait."""
+        error = _error_of(state)
+        if not isinstance(error, TransientError):
+            return 0.0
+        seconds = wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT)(state)
+        return min(seconds, max(self._deadline(error) - time.monotonic(), 0.0))
+
+    def are_over(self, state: RetryCallState) -> bool:
+        """Return whether to give up, and write that into the error."""
+        error = _error_of(state)
+        if isinstance(error, AccessTokenRejected):
+            self._rejected_tokens += 1
+            return self._rejected_tokens >= _TOKEN_ATTEMPTS
+        over = time.monotonic() >= self._deadline(error)
+        if over and state.attempt_number > 1:
+            error.args = (f"{error.args[0]} Gave up after {state.attempt_number} attempts.",)
+        return over
+
+    def log(self, state: RetryCallState) -> None:
+        """Log an attempt that failed. That other apps use the account's limit as well is no reason to worry."""
+        error = _error_of(state)
+        if isinstance(error, AccessTokenRejected):
+            log.info("%s Fetching a new one.", error)
+            return
+        gives_up = datetime.now(UTC) + timedelta(seconds=self._deadline(error) - time.monotonic())
+        log.log(
+            logging.INFO if isinstance(error, RateLimited) else logging.WARNING,
+            "%s Attempt %d; giving up at %s UTC.",
+            error,
+            state.attempt_number,
+            f"{gives_up:%H:%M:%S}",
+        )
+
+    def _deadline(self, error: ZoomError) -> float:
+        if isinstance(error, RateLimited):
+            return self._began.setdefault(RateLimited, self.sent_at) + self.timeout * _RATE_LIMIT_FACTOR
+        return self._began.setdefault(TransientError, self.sent_at) + self.timeout
+
+
+def _error_of(state: RetryCallState) -> ZoomError:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, ZoomError)  # noqa: S101  _IS_RETRIED lets no other pass
+    return error
+
+
+def _classified(
+    status: int, code: int | None, body: dict[str, object], words: str, *, paged: bool
+) -> tuple[type[ZoomError], str]:
+    """Return the type of an error, and its message with a place for the facts.
+
+    :param paged: whether the request had a page token.
+    """
+    if status >= 500 or (not body and status not in _DEFAULT_REMEDIES):
+        return TransientError, "Zoom is unavailable ({}). Check Zoom's status page if this persists."
+    if (status in (400, 401) and code == 124) or (status == 401 and code is None):
+        return AccessTokenRejected, "Zoom rejected the access token ({})."
+    if paged and "next page token" in words.lower():
+        return PageTokenExpired, "Zoom's page token expired ({})."
+    remedy = _REMEDIES.get((status, code or 0)) or _DEFAULT_REMEDIES.get(status) or "Correct the query."
+    return PermanentError, f"Zoom rejected the request ({{}}). {remedy}"
 
 
 def _words(body: dict[str, object]) -> str:
@@ -269,25 +383,3 @@ def _integer(value: object) -> int | None:
         return int(value)  # type: ignore[call-overload, no-any-return]
     except (TypeError, ValueError):
         return None
-
-
-def _after(seconds: float) -> Callable[[RetryCallState], bool]:
-    """Stop so many seconds after the first failure. The time that a request waited for its turn does not count."""
-    first = 0.0
-
-    def stop(state: RetryCallState) -> bool:
-        nonlocal first
-        now = state.outcome_timestamp or 0.0
-        first = now if state.attempt_number == 1 else first
-        return now - first >= seconds
-
-    return stop
-
-
-def _may_be_waited_for(error: BaseException) -> bool:
-    return isinstance(error, RateLimited) and not isinstance(error, RateLimitedUntil)
-
-
-def _log_retry(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    log.warning("%s Trying again (attempt %d).", error, state.attempt_number + 1)

@@ -1,68 +1,98 @@
-"""What can go wrong between here and Zoom, as types that say what to do next."""
+"""The errors of :mod:`airflow_provider_zcc.zoom`, as types that say what a caller should do.
+
+::
+
+    ZoomError
+    ├── PermanentError           do not retry: a person has to correct credentials, scope, role, licence or query
+    │   ├── InvalidQuery         correct the interval or the filter that it names; nothing was sent
+    │   └── InvalidSettings      correct the field of the connection that it names; nothing was sent
+    ├── TransientError           retry later: an outage, or an unreadable response; the client has retried already
+    │   ├── ConnectionFailed     the same; check the network if it persists
+    │   └── IncompleteResponse   the same, or accept the loss with ``on_incomplete="warn"``
+    ├── InvalidEnvironment       retry on another worker, or correct the variable of this one that it names
+    ├── RateLimited              retry later, or leave room for the account's other apps; the client has retried already
+    │   └── RateLimitedUntil     retry at ``retry_at``, not before
+    ├── AccessTokenRejected      fetch a new token; the client does, and raises TransientError if that does not help
+    ├── PageTokenExpired         read the window again from its first page; the reader does
+    └── ReadCancelled            nothing: the caller itself stopped the read
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-#: A daily limit ends within a day. Whatever time Zoom names, it is asked again then.
+#: A daily limit ends within a day, whatever time Zoom names.
 _LONGEST_WAIT = timedelta(days=1)
 
 
 class ZoomError(Exception):
-    """Base of every error raised by :mod:`airflow_provider_zcc.zoom`."""
+    """Base of every error raised by :mod:`airflow_provider_zcc.zoom`.
+
+    :param message: what happened, and what to do.
+    :param status: HTTP status of the response; None if there was none.
+    :param code: Zoom's error code in the response's body, if it has one.
+    :param tracking_id: Zoom's ``x-zm-trackingid`` of the response, which its support finds the request by.
+    :ivar connection: id of the Airflow connection, which begins the message; empty if it does not matter.
+    """
+
+    connection: str = ""
+
+    def __init__(
+        self, message: str, *, status: int | None = None, code: int | str | None = None, tracking_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.tracking_id = tracking_id
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"Connection {self.connection!r}: {message}" if self.connection else message
 
 
 class PermanentError(ZoomError):
-    """Trying again cannot help: credentials, scope, role, licence or the query must change."""
+    """Retrying cannot help: credentials, scope, role, licence or the query must change."""
 
 
 class InvalidQuery(PermanentError, ValueError):
-    """The interval or a filter is wrong; found out before any request is made."""
+    """The interval, a filter or another argument is wrong; found before any request is sent."""
 
 
 class InvalidSettings(PermanentError, ValueError):
-    """The connection's settings are missing or unusable; found out before any request is made."""
+    """The connection's settings are missing or unusable; found before any request is sent."""
 
 
 class TransientError(ZoomError):
-    """An outage or an unreadable answer: the same request may succeed later."""
+    """An outage or an unreadable response: the same request may succeed later."""
+
+
+class ConnectionFailed(TransientError):
+    """No response arrived, or not all of it."""
 
 
 class IncompleteResponse(TransientError):
     """Zoom reported more engagements than it delivered, also when the window was read again."""
 
 
-class AccessTokenRejected(ZoomError):
-    """The access token ended before its time; a new one is needed.
-
-    :param token: the token that was refused, so that only that one is replaced.
-    """
-
-    def __init__(self, message: str, token: str) -> None:
-        super().__init__(message)
-        self.token = token
-
-
-class PageTokenExpired(ZoomError):
-    """The page token died; its window has to be read again from the first page."""
+class InvalidEnvironment(ZoomError):
+    """A proxy or a certificate bundle that this worker's environment names cannot be used."""
 
 
 class RateLimited(ZoomError):
-    """Zoom refused the request for coming too soon.
+    """Zoom rejected the request with HTTP 429.
 
-    :param retry_at: when Zoom says that requests are welcome again, timezone-aware; None if it does not say.
+    :param message: what happened.
+    :param retry_at: when Zoom accepts requests again, timezone-aware; None if it does not say.
+    :param response: ``status``, ``code`` and ``tracking_id``, as for every :class:`ZoomError`.
     """
 
-    def __init__(self, message: str, retry_at: datetime | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, retry_at: datetime | None = None, **response: object) -> None:
+        super().__init__(message, **response)  # type: ignore[arg-type]
         self.retry_at = retry_at
 
 
 class RateLimitedUntil(RateLimited):
-    """Zoom refused the request and named a time too far away to sit and wait for.
-
-    :param retry_at: when Zoom says that requests are welcome again, timezone-aware.
-    """
+    """Zoom rejected the request and named a time too far away to wait for in place."""
 
     retry_at: datetime
 
@@ -72,8 +102,16 @@ class RateLimitedUntil(RateLimited):
         return min(self.retry_at - datetime.now(UTC), _LONGEST_WAIT)
 
 
+class AccessTokenRejected(ZoomError):
+    """The access token expired early; a new one is needed."""
+
+
+class PageTokenExpired(ZoomError):
+    """The page token expired; its window has to be read again from the first page."""
+
+
 class ReadCancelled(ZoomError):
-    """The reading was told to stop before it was done."""
+    """The read was stopped before it was complete."""
 
     def __init__(self) -> None:
         super().__init__("Reading was stopped.")

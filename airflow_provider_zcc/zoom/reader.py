@@ -19,7 +19,6 @@ from functools import partial
 from operator import attrgetter
 
 from airflow_provider_zcc.zoom.client import ZoomClient
-from airflow_provider_zcc.zoom.connections import cut_off
 from airflow_provider_zcc.zoom.errors import IncompleteResponse, ReadCancelled
 from airflow_provider_zcc.zoom.page import Page, Record, parse_page
 from airflow_provider_zcc.zoom.pagination import Pagination, RecordBatch
@@ -40,8 +39,8 @@ _TOLERANCE = 1.7
 _USUAL_LATENCY = 0.2
 #: Bytes of records that may wait for their turn, of all windows together.
 _MOST_WAITING_BYTES = 16 * 2**20
-#: Seconds that a reading which is stopped waits for its threads to notice, and between two looks at them.
-_FAREWELL, _MOMENT = 2.0, 0.02
+#: Seconds that a read which is stopped waits for its threads. One that is stuck in a read is left to its timeout.
+_FAREWELL = 2.0
 
 
 @dataclass
@@ -121,7 +120,6 @@ class EngagementReader:
         self._farewell = math.inf
         self._first_error: BaseException | None = None
         self._threads: list[threading.Thread] = []
-        self._asking: set[threading.Thread] = set()
 
     def batches(self) -> Generator[bytes, None, None]:
         """Yield the records in order, a page or less at a time: each one line of JSON with a line break behind it.
@@ -157,10 +155,6 @@ class EngagementReader:
             threads = list(self._threads)
         self._farewell = min(self._farewell, time.monotonic() + _FAREWELL)
         this = threading.current_thread()
-        while (waiting := self._asking - {this}) and time.monotonic() < self._farewell:
-            # Again and again: one that was about to ask, or waited for another's token, begins now.
-            cut_off(waiting)
-            time.sleep(_MOMENT)
         for thread in threads:
             if thread is not this:
                 thread.join(max(0.0, self._farewell - time.monotonic()))
@@ -317,12 +311,7 @@ class EngagementReader:
 
     def _ask(self, section: _WindowState, page_token: str | None) -> Page:
         parameters = self._query.parameters(section.window, next_page_token=page_token)
-        this = threading.current_thread()
-        self._asking.add(this)
-        try:
-            return self._client.get(PATH, parameters, parse_page, self._stop, priority=lambda: section.rank)
-        finally:
-            self._asking.discard(this)
+        return self._client.get(PATH, parameters, parse_page, self._stop, priority=lambda: section.rank)
 
     def _cut(self, section: _WindowState, total: int) -> bool:
         """Cut a window that holds too much into smaller ones.

@@ -29,7 +29,7 @@ def connections(job: Job) -> dict[str, str]:
         "host": f"{job.zoom_url}/v2",
         "extra": {
             "account_id": job.account_id,
-            "token_url": f"{job.zoom_url}/oauth/token",
+            "oauth_url": f"{job.zoom_url}/oauth/token",
             "requests_per_second": job.requests_per_second,
         },
     }

@@ -51,4 +51,4 @@ def test_the_connection_for_zoom_gov_is_a_whole_one() -> None:
     [sample] = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "connection.md").read_text(), re.DOTALL)
     settings = settings_from(Connection(conn_id="zcc_default", **json.loads(sample)))
     assert settings.api_url == "https://api.zoomgov.com/v2"
-    assert settings.credentials.token_url == "https://zoomgov.com/oauth/token"
+    assert settings.credentials.oauth_url == "https://zoomgov.com/oauth/token"

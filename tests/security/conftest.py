@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tenacity import wait_fixed
 
-from airflow_provider_zcc.hooks import zoom_contact_center
+from airflow_provider_zcc.sensors import engagements as sensor
+from airflow_provider_zcc.triggers import engagements as trigger
 from airflow_provider_zcc.zoom import client
 from tests.unit.conftest import botocore_data_is_read_once, bucket, connect_zoom, s3_server, start_zoom, zoom
 
@@ -13,8 +14,9 @@ __all__ = ["botocore_data_is_read_once", "bucket", "connect_zoom", "s3_server", 
 
 
 @pytest.fixture(autouse=True)
-def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give an outage up after a few attempts, so that trying again is logged, and takes no two minutes."""
+def short_retry_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give an outage up after a few attempts, so that a retry is logged, and takes no two minutes."""
     monkeypatch.setitem(client.ZoomClient.__init__.__kwdefaults__, "retry_timeout", 0.04)
-    monkeypatch.setattr(zoom_contact_center, "_BRIEF_RETRY_TIMEOUT", 0.04)
+    for module in (sensor, trigger):
+        monkeypatch.setattr(module, "CHECK_RETRY_TIMEOUT", 0.04)
     monkeypatch.setattr(client, "wait_random_exponential", lambda **_: wait_fixed(0.02))

@@ -563,7 +563,7 @@ def test_an_api_that_cannot_be_reached_is_told_without_the_path_of_the_request(
 
         getattr(world, who)()
 
-    assert "(ConnectionError)" in f"{world.told.texts} {world.told.logs}"
+    assert "Could not connect" in f"{world.told.texts} {world.told.logs}"
     world.told.assert_nothing_leaked()
 
 

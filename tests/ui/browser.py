@@ -48,7 +48,7 @@ def look_at_the_form(form: ConnectionPage, connection: dict[str, Any], images: P
     """Fill in the form, save, test, edit, and break what users break."""
     extra = {
         "account_id": connection["extra"]["account_id"],
-        "token_url": connection["extra"]["token_url"],
+        "oauth_url": connection["extra"]["oauth_url"],
         "requests_per_second": "7.5",
     }
     standard = {name: connection[name] for name in ("host", "login", "password")}

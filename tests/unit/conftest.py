@@ -16,7 +16,8 @@ import pendulum
 import pytest
 from botocore.loaders import JSONFileLoader
 
-from airflow_provider_zcc.hooks.zoom_contact_center import shared_brief_client
+from airflow_provider_zcc.hooks.zoom_contact_center import _shared_client
+from airflow_provider_zcc.zoom.client import shared_rate_limiter
 from tests.airflow_version import AIRFLOW
 from tests.conftest import END as LAST_MIDNIGHT
 from tests.conftest import StartSimulator
@@ -127,7 +128,8 @@ def start_zoom(start_simulator: StartSimulator, connect_zoom: ConnectZoom) -> It
         return server
 
     yield start
-    shared_brief_client.cache_clear()
+    _shared_client.cache_clear()
+    shared_rate_limiter.cache_clear()
 
 
 @pytest.fixture

@@ -21,22 +21,18 @@ from tests.airflow_version import AIRFLOW
 FIELD_BEHAVIOUR = {
     "hidden_fields": ["schema", "port"],
     "relabeling": {"login": "Client ID", "password": "Client Secret", "host": "API base URL"},
-    "placeholders": {
-        "login": "of a Server-to-Server OAuth app",
-        "password": "of the same app",
-        "host": "https://api.zoom.us/v2",
-    },
+    "placeholders": get_provider_info()["connection-types"][0]["ui-field-behaviour"]["placeholders"],
 }
 OWN_FIELDS = {
     "account_id": ("Account ID", "string"),
-    "token_url": ("Token URL", "string"),
+    "oauth_url": ("OAuth URL", "string"),
     "requests_per_second": ("Requests per second", "number"),
     "timeout": ("Timeout", "number"),
 }
 #: What a new connection says of itself.
 DEFAULTS = {
     "account_id": None,
-    "token_url": None,
+    "oauth_url": None,
     "requests_per_second": DEFAULT_REQUESTS_PER_SECOND,
     "timeout": DEFAULT_TIMEOUT,
 }
@@ -159,6 +155,11 @@ def test_the_hook_gives_older_versions_the_same_own_fields(monkeypatch: pytest.M
         name: label for name, (label, _) in OWN_FIELDS.items()
     }
     assert {name: number(field.default) for name, field in widgets.items()} == DEFAULTS
+
+
+def test_placeholders_are_examples_and_no_phrases():
+    assert set(FIELD_BEHAVIOUR["placeholders"]) == {"login", "password", "host"}
+    assert [text for text in FIELD_BEHAVIOUR["placeholders"].values() if " " in text] == []
 
 
 def test_reading_the_provider_info_imports_nothing_but_itself():

@@ -38,7 +38,7 @@ def main() -> None:
         "login": config.client_id,
         "password": config.client_secret,
         "host": f"{host}/v2",
-        "extra": {"account_id": config.account_id, "token_url": f"{host}/oauth/token", "requests_per_second": 100},
+        "extra": {"account_id": config.account_id, "oauth_url": f"{host}/oauth/token", "requests_per_second": 100},
     }
     print(f"AIRFLOW_CONN_ZCC_DEFAULT='{json.dumps(connection)}'", flush=True)
     uvicorn.Server(server_config(simulator, arguments.port)).run()

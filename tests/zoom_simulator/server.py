@@ -53,7 +53,7 @@ class SimulatorServer:
             "host": f"{self.url}/v2",
             "extra": {
                 "account_id": config.account_id,
-                "token_url": f"{self.url}/oauth/token",
+                "oauth_url": f"{self.url}/oauth/token",
                 "requests_per_second": 1_000,
             },
         }

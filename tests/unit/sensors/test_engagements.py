@@ -187,9 +187,9 @@ class TestStableChecks:
     @pytest.mark.parametrize(
         ("stable_checks", "said"),
         [
-            (0, ["wanted are 1."] * 2),
-            (1, ["wanted are 1."] * 2),
-            (3, [f"wanted are 1; the same for {checks} checks, wanted are 3." for checks in (1, 2)]),
+            (0, ["1 are required."] * 2),
+            (1, ["1 are required."] * 2),
+            (3, [f"1 are required; the same in {checks} of 3 checks." for checks in (1, 2)]),
         ],
     )
     def test_the_log_speaks_of_them_where_they_are_asked_for(
@@ -264,6 +264,7 @@ class TestDeferring:
             "settle": timedelta(hours=1),
             "stable_checks": 3,
             "poke_interval": 180.0,
+            "exponential_backoff": False,
         }
         assert deferral.method_name == "execute_complete"
 
@@ -288,7 +289,7 @@ class TestDeferring:
 
     @pytest.mark.parametrize("faults", [[refusing(503, 503, "Unavailable.")], [daily_limit_until(hours_from_now(6))]])
     def test_what_may_pass_is_left_to_the_trigger(self, zoom: SimulatorServer, mocker: Any, faults: list[Fault]):
-        mocker.patch("airflow_provider_zcc.hooks.zoom_contact_center._BRIEF_RETRY_TIMEOUT", 0.0)
+        mocker.patch("airflow_provider_zcc.sensors.engagements.CHECK_RETRY_TIMEOUT", 0.0)
         zoom.simulator.faults = faults
         assert isinstance(deferral_of(sensor(deferrable=True)).trigger, EngagementsTrigger)
 

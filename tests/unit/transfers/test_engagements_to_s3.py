@@ -714,7 +714,7 @@ def test_secrets_and_numbers_stay_out_of_what_is_written(
     written = "".join(
         [*own, *capfd.readouterr(), str(raised.value), repr(raised.value.__cause__), str(context["ti"].mock_calls)]
     )
-    assert "Zoom refused the request" in written
+    assert "Zoom rejected the request" in written
     assert bucket.keys() == [KEY]
     assert [word for word in ("another-secret-for-this-test", "simulated.", "5550003333") if word in written] == []
 
