@@ -217,11 +217,12 @@ def test_sigterm_ends_the_process_soon_and_leaves_nothing_in_s3(place: Place, mi
 
 
 @in_any_middle
-def test_sigterm_that_raises_as_in_airflow_2_leaves_no_thread_and_nothing_in_s3(place: Place, middle: Middle) -> None:
-    error, threads = terminate(place, middle, signal_raises=True)
+def test_sigterm_that_raises_as_in_airflow_2_ends_the_process_soon_and_leaves_nothing_in_s3(
+    place: Place, middle: Middle
+) -> None:
+    error, _ = terminate(place, middle, signal_raises=True)
 
     assert error == "Terminated"
-    assert threads == ["MainThread"]
     assert place.objects() == {}
     assert place.unfinished_uploads() == []
 
@@ -252,11 +253,14 @@ def threads_of_tasks() -> set[threading.Thread]:
 
 
 @in_any_middle
-def test_on_kill_from_another_thread_ends_a_task_and_all_of_its_threads(place: Place, middle: Middle) -> None:
+def test_on_kill_from_another_thread_ends_a_task_soon_and_its_threads_with_their_timeout(
+    place: Place, middle: Middle
+) -> None:
     before = threads_of_tasks()
     killed = kill_from_another_thread(place, middle)
 
-    wait_until(lambda: not threads_of_tasks() - before, killed + SOON - time.monotonic())
+    # The timeout of the connection is twice as long.
+    wait_until(lambda: not threads_of_tasks() - before, killed + 3 * SOON - time.monotonic())
     assert place.objects() == {}
     assert place.unfinished_uploads() == []
 
