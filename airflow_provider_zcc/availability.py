@@ -32,9 +32,11 @@ class Availability:
         self._min_engagements = whole_number("min_engagements", min_engagements)
         self._stable_checks = whole_number("stable_checks", stable_checks)
         try:
-            self._settles = pendulum.instance(interval.end) + timedelta(seconds=seconds("settle", settle))
+            self._settles = pendulum.instance(interval.end) + timedelta(
+                seconds=seconds("settle", settle, least=-math.inf)
+            )
         except OverflowError:
-            raise InvalidQuery(f"settle is {settle!r}. Set a timedelta or a number of seconds, 0 or more.") from None
+            raise InvalidQuery(f"settle is {settle!r}. Set a timedelta or a number of seconds.") from None
         self._last_count = -1
         self._same = 0
         self._logged_settling = False
@@ -78,14 +80,16 @@ def whole_number(name: str, value: object) -> int:
     return value
 
 
-def seconds(name: str, value: object) -> float:
+def seconds(name: str, value: object, least: float = 0.0) -> float:
     """Return an argument that is a timedelta, or a number of seconds, as seconds.
 
     :param name: of the argument.
     :param value: its value.
-    :raises InvalidQuery: if it is anything else, or negative.
+    :param least: seconds that it needs to be.
+    :raises InvalidQuery: if it is anything else, or less.
     """
     length = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(length, int | float) and not isinstance(length, bool) and 0 <= length < math.inf:
+    if isinstance(length, int | float) and not isinstance(length, bool) and least <= length < math.inf:
         return length
-    raise InvalidQuery(f"{name} is {value!r}. Set a timedelta or a number of seconds, 0 or more.")
+    bound = ", 0 or more" if least == 0 else ""
+    raise InvalidQuery(f"{name} is {value!r}. Set a timedelta or a number of seconds{bound}.")

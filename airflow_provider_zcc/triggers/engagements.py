@@ -217,7 +217,9 @@ def _failed(message: str) -> TriggerEvent:
 
 def _plain(length: timedelta | float | None) -> timedelta | float | None:
     """Return a subclass of timedelta, such as pendulum's, as a timedelta: Airflow stores no other."""
-    return timedelta(seconds=length.total_seconds()) if isinstance(length, timedelta) else length
+    if isinstance(length, timedelta) and type(length) is not timedelta:
+        return timedelta(seconds=length.total_seconds())
+    return length
 
 
 def _text(instant: datetime | str) -> str:

@@ -2,8 +2,8 @@
 ``make triggers``: a hundred deferred sensors in one ``airflow triggerer``, and whether one starves another.
 
 Airflow's own components run them; the connection to Zoom, which is the simulator, is in Airflow's database. Together
-they want to ask more often than the connection's pace allows. For a while nothing is there, and it is counted how often
-each is asked about; then the engagements of all arrive at once, and it is measured when Airflow has each one's event.
+their checks exceed the connection's rate. At first nothing is available, and the checks of each are counted; then the
+engagements of all arrive at once, and the time until Airflow has each one's event is measured.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from tests.zoom_simulator.server import SimulatorServer
 DAG = "hundred"
 FIRST, HOUR = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()), 3_600
 POKE_INTERVAL, LATENCY, REQUESTS_PER_SECOND = 2, 0.1, 20
-#: How often each is to be asked about before the engagements arrive.
+#: Checks of each before the engagements arrive.
 CHECKS = 12
 #: The share of the median's checks that the one with the fewest has to have.
 FAIR = 0.75
-#: The share of the time that the loop may stand still: a loop that asked by itself would nearly always.
+#: The share of the time that the loop may be blocked: a loop that sent requests itself would be nearly always.
 BLOCKED_AT_MOST = 0.1
-#: What a triggerer says of a loop that stood still for 0.2 s or more.
+#: What a triggerer logs of a loop that was blocked for 0.2 s or more.
 BLOCKED = re.compile(r"async thread was blocked for ([\d.]+) seconds")
 #: Tasks at a time: each waits for Airflow more than it works.
 PARALLELISM = 16
@@ -60,12 +60,12 @@ def main() -> int:
         RunningAirflow(dags, environment, parallelism=PARALLELISM) as airflow,
     ):
         say(
-            f"Zoom:    simulated, {LATENCY * 1_000:.0f} ms an answer, {REQUESTS_PER_SECOND} requests/s allowed\n"
+            f"Zoom:    simulated, {LATENCY * 1_000:.0f} ms a response, {REQUESTS_PER_SECOND} requests/s allowed\n"
             f"Airflow: {triggers} sensors with a poke_interval of {POKE_INTERVAL} s, one triggerer, the connection in "
             "its database"
         )
         connection = airflow.home / "connections.json"
-        connection.write_text(json.dumps({"zcc_in_database": paced(zoom.connection)}))
+        connection.write_text(json.dumps({"zcc_in_database": at_zooms_rate(zoom.connection)}))
         airflow.call("airflow", "connections", "import", str(connection))
         airflow.start_components(triggerer=True)
         return Triggers(triggers, zoom.simulator, airflow).run()
@@ -75,8 +75,8 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def paced(connection: dict[str, object]) -> dict[str, object]:
-    """Let a connection ask as often as Zoom allows."""
+def at_zooms_rate(connection: dict[str, object]) -> dict[str, object]:
+    """Return a connection that sends as many requests as Zoom allows."""
     return {**connection, "extra": {**connection["extra"], "requests_per_second": REQUESTS_PER_SECOND}}  # type: ignore[dict-item]
 
 
@@ -84,7 +84,7 @@ class Triggers:
     """So many triggers, and what becomes of them.
 
     :param number: how many.
-    :param simulator: whom they ask.
+    :param simulator: where their requests go.
     :param airflow: where they are.
     """
 
@@ -94,7 +94,7 @@ class Triggers:
         self._airflow = airflow
 
     def run(self) -> int:
-        """Let them wait, then let the engagements arrive, and say whether each had its share."""
+        """Wait, make the engagements arrive, and report whether each trigger had its share."""
         self._airflow.trigger(DAG)
         self._airflow.wait_until("all to be deferred", lambda: len(self._deferred()) == self._number)
         # Their tasks, which would go on one after the other as the events come, are not what is measured.
@@ -107,12 +107,12 @@ class Triggers:
         self._airflow.call("airflow", "dags", "unpause", DAG)
         tasks = self._airflow.outcome(DAG)["tasks"].values()
         ended = Counter(f"{task['state']}, tries: {task['tries']}" for task in tasks)
-        refused = self._simulator.stats.statuses[429]
+        rejected = self._simulator.stats.statuses[429]
         say(
             f"\n{'':32}{'min':>8}{'median':>8}{'max':>8}\n"
             f"{f'checks of each in {seconds:.0f} s':32}{_row(checks, '8.0f')}\n"
             f"{'seconds from arrival to event':32}{_row(events, '8.1f')}\n\n"
-            f"requests     {sum(checks) / seconds:.1f} per second, {refused} refused in all\n"
+            f"requests     {sum(checks) / seconds:.1f} per second, {rejected} rejected in all\n"
             f"loop blocked {len(blocked)}x, for {sum(blocked):.1f} of the {seconds:.0f} s\n"
             f"tasks ended  {', '.join(f'{count} {how}' for how, count in ended.items())}"
         )
@@ -129,23 +129,23 @@ class Triggers:
         """Return for how many seconds the loop was blocked each time."""
         return [float(seconds) for seconds in BLOCKED.findall(self._airflow.said("triggerer"))]
 
-    def _asked(self) -> Counter[str]:
-        """Return how often each interval was asked about, by its beginning."""
+    def _checks(self) -> Counter[str]:
+        """Return how many checks there were of each interval, by its start."""
         return Counter(dict(query)["from"] for query in list(self._simulator.stats.queries))
 
     def _wait_for_checks(self) -> tuple[list[int], float]:
-        """Return how often each was asked about in some while, and how long that was."""
+        """Return how many checks there were of each in some time, and how long that was."""
         # The triggerer may not have begun with the last of them.
-        before = self._asked()
-        self._airflow.wait_until("a check of each", lambda: len(self._asked() - before) == self._number)
-        before, started = self._asked(), time.monotonic()
+        before = self._checks()
+        self._airflow.wait_until("a check of each", lambda: len(self._checks() - before) == self._number)
+        before, started = self._checks(), time.monotonic()
         wanted = before.total() + CHECKS * self._number
-        self._airflow.wait_until(f"{CHECKS} checks of each", lambda: self._asked().total() >= wanted)
-        asked, seconds = self._asked(), time.monotonic() - started
-        return [asked[start] - before[start] for start in asked], seconds
+        self._airflow.wait_until(f"{CHECKS} checks of each", lambda: self._checks().total() >= wanted)
+        checked, seconds = self._checks(), time.monotonic() - started
+        return [checked[start] - before[start] for start in checked], seconds
 
     def _seconds_to_events(self) -> list[float]:
-        """Let the engagements arrive, and return after how many seconds Airflow had the event of each trigger."""
+        """Make the engagements arrive, and return after how many seconds Airflow had the event of each trigger."""
         starts = [FIRST + number * HOUR for number in range(self._number)]
         arrival = Fault("arrival", details={"starts": starts})
         self._simulator.faults = [arrival]
