@@ -24,15 +24,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from airflow_provider_zcc.filters import FILTER_TEMPLATE_FIELDS, rendered_filters
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.interval import resolve_interval
-from airflow_provider_zcc.transfers.upload import ONE_PART_AT_A_TIME, unless_killed, upload
+from airflow_provider_zcc.transfers.upload import ONE_PART_AT_A_TIME, ChunkStream, unless_killed, upload
 from airflow_provider_zcc.zoom.errors import InvalidQuery, RateLimitedUntil
-from airflow_provider_zcc.zoom.jsonl import JsonLines
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from airflow_provider_zcc.zoom.reader import Counts, EngagementReader
+    from airflow_provider_zcc.zoom.reader import EngagementReader
+    from airflow_provider_zcc.zoom.tally import Counts
 
 #: Seconds between two lines on progress.
 _PROGRESS_INTERVAL = 5.0
@@ -162,6 +162,7 @@ class EngagementsToS3Operator(BaseOperator):
         self.max_concurrency = max_concurrency
         self.deferrable = deferrable
         self._reader: EngagementReader | None = None
+        self._killed = False
         # OpenLineage asks in a fork of the task's process, where neither XComs nor connections can be relied on.
         self._source: str | None = None
         self._summary: dict[str, Any] | None = None
@@ -186,8 +187,9 @@ class EngagementsToS3Operator(BaseOperator):
 
     def on_kill(self) -> None:
         """Stop reading when Airflow ends the task; the upload is aborted then."""
+        self._killed = True
         if self._reader:
-            self._reader.kill()
+            self._reader.stop()
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage:
         """Tell OpenLineage what is about to be written; left to itself it would name the outlets."""
@@ -230,16 +232,19 @@ class EngagementsToS3Operator(BaseOperator):
         interval = resolve_interval(context, start=self.start, end=self.end, interval_length=self.interval_length)
         hook = ZoomContactCenterHook(self.zcc_conn_id, max_concurrency=self.max_concurrency)
         self._reader = reader = hook.reader(
-            *interval, fail_if_incomplete=self.on_incomplete == "fail", **rendered_filters(self, context)
+            *interval,
+            fail_if_incomplete=self.on_incomplete == "fail",
+            gzip=self._compresses(str(self.s3_key)),
+            **rendered_filters(self, context),
         )
         self._source = hook.engagements_url
         s3_hook = S3Hook(self.aws_conn_id, transfer_config_args=dict(ONE_PART_AT_A_TIME), verify=self.verify)
-        bucket, key = unless_killed(partial(self._find_target, s3_hook), reader)
+        bucket, key = unless_killed(partial(self._find_target, s3_hook), lambda: self._killed)
         uri = f"s3://{bucket}/{key}"
         self.log.info("Reading the engagements from %s to %s into %s.", interval.start, interval.end, uri)
-        lines = self._open(reader, hook, gzip=self._compresses(key))
+        lines = self._open(reader, hook)
         options = {"replace": self.replace, "encrypt": self.encrypt, "acl_policy": self.acl_policy}
-        upload(lines, s3_hook, bucket, key, reader=reader, **options)
+        upload(lines, s3_hook, bucket, key, reader=reader, killed=lambda: self._killed, **options)
         self._summary = summary = {
             "uri": uri,
             "start": interval.start.isoformat(),
@@ -308,23 +313,23 @@ class EngagementsToS3Operator(BaseOperator):
         except BotoCoreError as error:
             raise AirflowException(f"S3 could not be asked: {error}. Check the connection aws_conn_id.") from error
 
-    def _open(self, reader: EngagementReader, hook: ZoomContactCenterHook, *, gzip: bool) -> JsonLines:
+    def _open(self, reader: EngagementReader, hook: ZoomContactCenterHook) -> ChunkStream:
         """Start reading, and decide what to do without an engagement before an upload begins."""
-        batches = self._log_progress(reader, hook)
-        first = next(batches, None)
-        if first is None and self.on_empty == "skip":
+        chunks = self._log_progress(reader, hook)
+        first = next(chunks, b"")
+        if not reader.counts.records and self.on_empty == "skip":
             raise AirflowSkipException("No engagement began in the interval, and on_empty is 'skip': nothing written.")
-        if first is None and self.on_empty == "fail":
+        if not reader.counts.records and self.on_empty == "fail":
             raise AirflowFailException(
                 "No engagement began in the interval, and on_empty is 'fail': nothing written. "
                 "Check interval and filters, or choose on_empty='write' or 'skip'."
             )
-        return JsonLines(chain([first or b""], batches), gzip=gzip)
+        return ChunkStream(chain([first], chunks))
 
     def _log_progress(self, reader: EngagementReader, hook: ZoomContactCenterHook) -> Iterator[bytes]:
         started = logged = time.monotonic()
-        for batch in reader.batches():
-            yield batch
+        for chunk in reader.chunks():
+            yield chunk
             now = time.monotonic()
             if now - logged >= _PROGRESS_INTERVAL:
                 logged = now
@@ -350,7 +355,7 @@ def _in_words(summary: dict[str, Any]) -> str:
 
 def _progress(counts: Counts, requests: int, seconds: float) -> str:
     text = f"{counts.records:,} records, {requests:,} requests, {requests / seconds:.1f} requests/s"
-    if counts.all_asked and counts.records:
+    if counts.all_counted and counts.records:
         share = min(1.0, counts.records / max(counts.expected, 1))
         text += f", {share:.0%}, about {seconds * (1 / share - 1):.0f} s left"
     return text

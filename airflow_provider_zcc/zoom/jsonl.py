@@ -1,77 +1,66 @@
-"""Records -> a readable stream of JSON lines, compressed on the way."""
+"""Records -> pieces of the output: lines of JSON, compressed or not."""
 
 from __future__ import annotations
 
-import io
-import sys
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-#: Chosen by ``make bench BENCH_ARGS="--only compression"``: less than 5 % are left to gain, for twice the time.
+from airflow_provider_zcc.zoom.page import Record
+
+#: Chosen by ``make bench BENCH_ARGS="--only compression"``: a higher level saves less than 5 % for twice the time.
 _GZIP_LEVEL = 6
-#: zlib's notation for a gzip stream. Its header carries no name and no time, so the same data gives the same bytes.
+#: zlib's notation for a gzip member. Its header has no name and no time, so the same data gives the same bytes.
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
 
 
-class JsonLines(io.RawIOBase):
-    """A binary file object that reads batches of records as they come, and holds no more than it was asked for.
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of the output.
 
-    :param batches: records as JSON lines.
-    :param gzip: compress.
-    :ivar bytes: how much was read so far.
-    :ivar error: what ended the batches, if they did not end by themselves.
+    :param data: its bytes; can be empty, since compression holds some back.
+    :param records: how many were encoded.
+    :param uncompressed_bytes: length of their lines.
+    :param in_doubt: records that were not encoded, since another window may have returned them too.
     """
 
-    def __init__(self, batches: Iterator[bytes], *, gzip: bool) -> None:
-        self.bytes = 0
-        self._chunks = _compressed(batches) if gzip else batches
-        self._rest = memoryview(b"")
-        self.error: BaseException | None = None
+    data: bytes = b""
+    records: int = 0
+    uncompressed_bytes: int = 0
+    in_doubt: Sequence[Record] = ()
 
-    def readable(self) -> bool:
-        """Say that this is for reading."""
-        return True
+    @property
+    def size(self) -> int:
+        """Bytes that count towards what may wait. They are the same whether or not the output is compressed."""
+        return self.uncompressed_bytes + sum(len(record.line) for record in self.in_doubt)
 
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer, and say how much of it."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
-    def read(self, size: int | None = -1) -> bytes:
-        """Return exactly ``size`` bytes, fewer only at the end: S3 refuses a part that is too small.
+class JsonLinesEncoder:
+    """Encodes records batch by batch.
 
-        :param size: how many; all that is left if negative or None.
+    With ``gzip``, the output consists of gzip members, each of which can be decompressed independently. A gzip file
+    is a series of members (RFC 1952), so the outputs of several encoders can be concatenated.
+
+    :param gzip: compress; otherwise lines stay as they are.
+    """
+
+    def __init__(self, *, gzip: bool) -> None:
+        self._gzip = gzip
+        self._member: zlib._Compress | None = None
+
+    def encode(self, records: Sequence[Record]) -> Chunk:
+        """Append records. Without any, begin a gzip member nevertheless.
+
+        :param records: in order.
         """
-        wanted = sys.maxsize if size is None or size < 0 else size
-        part = io.BytesIO()
-        while part.tell() < wanted:
-            if not self._rest:
-                chunk = self._next_chunk()
-                if chunk is None:
-                    break
-                self._rest = memoryview(chunk)
-            n = min(len(self._rest), wanted - part.tell())
-            part.write(self._rest[:n])
-            self._rest = self._rest[n:]
-        data = part.getvalue()
-        self.bytes += len(data)
-        return data
+        lines = b"\n".join([*(record.line for record in records), b""])
+        if not self._gzip:
+            return Chunk(lines, len(records), len(lines))
+        if self._member is None:
+            self._member = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
+        return Chunk(self._member.compress(lines), len(records), len(lines))
 
-    def _next_chunk(self) -> bytes | None:
-        """Return the next chunk. After an error there is none but the error: what broke off must not look whole."""
-        if self.error:
-            raise self.error
-        try:
-            return next(self._chunks, None)
-        except BaseException as error:
-            self.error = error
-            raise
-
-
-def _compressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    compressor = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
-    for chunk in chunks:
-        yield compressor.compress(chunk)
-    yield compressor.flush()
+    def flush(self) -> Chunk:
+        """Return what was held back, and end the gzip member, if there is one."""
+        member, self._member = self._member, None
+        return Chunk() if member is None else Chunk(member.flush())

@@ -1,359 +1,302 @@
-"""Query -> windows, several read at once -> their records, in order.
+"""Query -> the engagements of its interval as JSON Lines: in order, without duplicates, read by several threads.
 
-Within a window one page leads to the next, so threads work on several windows at once: each takes the window that is
-most urgent, fetches a page of it, and looks again. What they deliver leaves in the order of the windows, so that the
-same data gives the same output. A window that holds more than some hundreds of records is cut into smaller ones first,
-of 500 to 3,000: they keep as many threads busy as the pace needs, and what waits for its turn stays small.
+**Windows.** Within a window (a range of time) pages can only be read one after the other, so several windows are read
+at once. The first page of a window contains Zoom's count for all of it. If that is far above what one thread should
+read, the thread splits the window into smaller ones and puts those onto the list of windows to read. Each thread takes
+the earliest window from that list, reads it to the end, and takes the next. Where windows are split depends on
+Zoom's counts only, never on timing, so the same data gives the same output.
+
+**Output.** Each window has a queue of its own. The thread that reads the window encodes its records, compressing them
+as a gzip member if asked to, and puts chunks of the result into that queue. If it splits the window, it puts the list
+of smaller windows there instead. The consumer follows the queues in order of time: it passes on chunks as they arrive
+and descends into the smaller windows. What later windows have read waits in their queues, up to a limit in bytes.
+
+**Priority.** When threads compete for the rate limit, first pages come first (they may reveal windows to split), then
+the window that would otherwise be read alone at the end, then the earliest one, since its output is next.
+
+**Records in doubt.** A record whose time is ambiguous, unreadable or outside of its window may be returned for another
+window too. Such records reach the consumer unencoded. It knows what came before and drops duplicates.
+
+**Stopping.** The consumer runs in the main thread, where a signal handler may raise at any point, even while a lock is
+being acquired. So the consumer takes no lock that the threads use: ``SimpleQueue`` can be interrupted anywhere.
 """
 
 from __future__ import annotations
 
-import logging
 import math
+import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from operator import attrgetter
+from typing import TypeVar
 
 from airflow_provider_zcc.zoom.client import ZoomClient
-from airflow_provider_zcc.zoom.connections import cut_off
-from airflow_provider_zcc.zoom.errors import IncompleteResponse, ReadCancelled
-from airflow_provider_zcc.zoom.page import Page, Record, parse_page
-from airflow_provider_zcc.zoom.pagination import Pagination, RecordBatch
-from airflow_provider_zcc.zoom.query import PAGE_SIZE, PATH, Query
-from airflow_provider_zcc.zoom.window import Window, possible_instants
+from airflow_provider_zcc.zoom.errors import ReadCancelled
+from airflow_provider_zcc.zoom.jsonl import Chunk, JsonLinesEncoder
+from airflow_provider_zcc.zoom.page import Page, parse_page
+from airflow_provider_zcc.zoom.pagination import Pagination
+from airflow_provider_zcc.zoom.query import PATH, Query
+from airflow_provider_zcc.zoom.tally import Tally
+from airflow_provider_zcc.zoom.window import Window
 
-log = logging.getLogger(__name__)
+Item = TypeVar("Item")
 
-#: Records that a window is cut down to: at least so many that its half-filled last page costs little...
-_SMALL = 500
-#: ...and at most so many, since those of the windows behind it wait for them.
-_LARGE = 3_000
-#: Records of all windows that are read at the same time. The more there are, the more wait for the first of them.
-_AT_ONCE = 16_000
-#: How far above its size a window may turn out to be and still be read as it is.
+#: Records that a window is split down to. In smaller ones the half-filled last page wastes more, in larger ones more
+#: output of later windows waits...
+_MIN_SIZE, _MAX_SIZE = 500, 3_000
+#: ...and it waits for all windows that are read at once, so these share that many.
+_MAX_AT_ONCE = 16_000
+#: How far a window may exceed its size before it is split again.
 _TOLERANCE = 1.7
-#: Seconds that an answer may take if as many windows as the pace needs at the same time are to be left to the end.
+#: Seconds that most responses take at most: as many requests as start in them are needed at once to use all the rate.
 _USUAL_LATENCY = 0.2
-#: Bytes of records that may wait for their turn, of all windows together.
-_MOST_WAITING_BYTES = 16 * 2**20
-#: Seconds that a reading which is stopped waits for its threads to notice, and between two looks at them.
-_FAREWELL, _MOMENT = 2.0, 0.02
+#: Bytes of lines that may wait for the consumer, of all windows together.
+_MAX_WAITING_BYTES = 16 * 2**20
+#: Seconds between checks whether there is room for more of them, and whether reading was stopped.
+_POLL_INTERVAL = 0.05
+#: Seconds that ``stop`` waits for threads to end.
+_GRACE_PERIOD = 1.0
 
 
-@dataclass
-class Counts:
-    """What a reading has come to so far.
-
-    :param records: records handed out.
-    :param expected: records that Zoom reports, of the months of the interval asked for so far.
-    :param all_asked: whether that is all of them, so that ``expected`` stands for the whole interval.
-    :param duplicates_dropped: records that came more than once and left once.
-    :param outside_interval: records handed out although they began before or after the interval.
-    """
-
-    records: int = 0
-    expected: int = 0
-    all_asked: bool = False
-    duplicates_dropped: int = 0
-    outside_interval: int = 0
-
-
-@dataclass
+@dataclass(eq=False)
 class _WindowState:
-    """A window on its way through the reader.
+    """A window and what was read of it.
 
-    :param size: records that it should hold; None for the whole of what the query asks for.
-    :param expected: records that it is thought to hold, until Zoom has said how many it does.
-    :param rank: of the requests that wait for their turn, the lowest is sent first.
+    :param size: records that it was split down to; None for a window of the query.
+    :param total: Zoom's count of its records; None if it is unknown.
+    :param left: records that are still to be read.
+    :param pagination: what reads it, unless it was split.
+    :param output: chunks, or the windows that it was split into, and None at the end.
     """
 
     window: Window
     size: float | None = None
-    expected: float = math.inf
-    rank: float = -math.inf
-    busy: bool = False
-    finished: bool = False
+    total: int | None = None
+    left: int = 0
     pagination: Pagination | None = None
-    pages: Iterator[list[RecordBatch]] | None = None
-    delivered: int = 0
-    batches: deque[list[RecordBatch]] = field(default_factory=deque)
-
-    @property
-    def left(self) -> float:
-        """Pages that are still to be read, as far as is known."""
-        return max(0.0, (self.expected - self.delivered) / PAGE_SIZE)
+    output: queue.SimpleQueue[Chunk | list[_WindowState] | None] = field(default_factory=queue.SimpleQueue)
 
 
 class EngagementReader:
-    """Reads all engagements of a query, each once. An instance reads once.
+    """Reads all engagements of a query, without duplicates. An instance reads once.
 
-    :param client: how to ask.
-    :param query: what to ask for.
-    :param max_concurrency: windows read at the same time.
-    :param fail_if_incomplete: what to do when Zoom's ``total_records`` says that records are missing after
-        their window was read again: raise, or log a warning.
+    :param client: sends the requests.
+    :param query: what to read.
+    :param max_concurrency: threads, each of which reads one window at a time.
+    :param fail_if_incomplete: raise, rather than log a warning, if Zoom's ``total_records`` shows that engagements
+        are missing after their window was read again.
+    :param gzip: compress the output.
+    :ivar counts: what has been read so far.
     """
 
     def __init__(
-        self, client: ZoomClient, query: Query, *, max_concurrency: int = 8, fail_if_incomplete: bool = True
+        self,
+        client: ZoomClient,
+        query: Query,
+        *,
+        max_concurrency: int = 8,
+        fail_if_incomplete: bool = True,
+        gzip: bool = False,
     ) -> None:
-        self.counts = Counts()
-        self.killed = False
         self._client = client
         self._query = query
         self._max_concurrency = max_concurrency
         self._fail_if_incomplete = fail_if_incomplete
-        self._sections = [_WindowState(window) for window in query.windows()]
-        self._months = self._unasked = len(self._sections)
-        self._in_parts: float = 0
-        self._without_total = False
+        self._gzip = gzip
         self._streams = min(max_concurrency, math.ceil(client.requests_per_second * _USUAL_LATENCY))
-        self._largest = max(min(_LARGE, _AT_ONCE / self._streams), _SMALL)
-        self._unsure: set[str | bytes] = set()
-        self._window_before: Pagination | None = None
-        self._waiting_bytes = 0
-        self._changed = threading.Condition()
-        self._stop = threading.Event()
-        self._farewell = math.inf
-        self._first_error: BaseException | None = None
+        self._windows = [_WindowState(window) for window in query.windows()]
+        self._tally = Tally(query)
+        self.counts = self._tally.counts
+        self._awaited: _WindowState | None = None
+        self._bytes_taken = 0
+        # The lock protects what the threads change, from here on. The consumer only reads it.
+        self._lock = threading.Lock()
+        self._to_read = list(self._windows)
+        self._to_count = len(self._windows)
+        self._records_read = 0
+        self._bytes_put = 0
+        self._running = 1
         self._threads: list[threading.Thread] = []
-        self._asking: set[threading.Thread] = set()
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
 
-    def batches(self) -> Iterator[bytes]:
-        """Yield the records in order, a page or less at a time: each one line of JSON with a line break behind it.
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the output: whole lines of JSON or, with ``gzip``, pieces of one or more gzip members.
 
-        :raises ZoomError: the first error of any window; nothing more is read then.
+        Reading starts with the first chunk, and stops when the iterator is closed.
+
+        :raises ZoomError: the first error of any window; nothing follows it.
+        :raises ReadCancelled: after a call of :meth:`stop`.
         """
         try:
-            self._start_threads()
-            while (batch := self._next_batch()) is not None:
-                new = [kept for kept in batch if kept.unsure is None or self._is_first_copy(kept.unsure)]
-                self.counts.records += sum(kept.count for kept in new)
-                if new:
-                    yield b"".join(kept.lines for kept in new)
-            self._check_parts()
+            self._start_thread(self._read_windows)
+            for chunk in self._in_order(self._windows):
+                self._tally.add(chunk)
+                if chunk.data:
+                    yield chunk.data
+            self._check_counts()
+            if self._gzip and not self.counts.records:
+                encoder = JsonLinesEncoder(gzip=True)
+                yield encoder.encode([]).data + encoder.flush().data
         finally:
             self.stop()
-        if self.counts.outside_interval:
-            log.warning(
-                "%d of the engagements did not begin in the interval, and Zoom lists them in it all the same: kept.",
-                self.counts.outside_interval,
-            )
-
-    def kill(self) -> None:
-        """Stop reading because all has to end soon: whoever waits for what becomes of it should not wait long."""
-        self.killed = True
-        self.stop()
 
     def stop(self) -> None:
-        """Stop reading: send no further request, and make an iterator of batches raise ReadCancelled."""
-        self._stop.set()
-        with self._changed:
-            self._changed.notify_all()
-            threads = list(self._threads)
-        self._farewell = min(self._farewell, time.monotonic() + _FAREWELL)
-        this = threading.current_thread()
-        while (waiting := self._asking - {this}) and time.monotonic() < self._farewell:
-            # Again and again: one that was about to ask, or waited for another's token, begins now.
-            cut_off(waiting)
-            time.sleep(_MOMENT)
-        for thread in threads:
-            if thread is not this:
-                thread.join(max(0.0, self._farewell - time.monotonic()))
+        """Stop reading: no further request is sent, and the iterator of chunks raises ReadCancelled.
 
-    def _next_batch(self) -> list[RecordBatch] | None:
-        with self._changed:
-            while True:
-                if self._first_error:
-                    raise self._first_error
-                if self._stop.is_set():
-                    raise ReadCancelled
-                if not self._sections:
-                    return None
-                head = self._sections[0]
-                if head.batches:
-                    batch = head.batches.popleft()
-                    self._waiting_bytes -= _size_of(batch)
-                    self._changed.notify_all()
-                    return batch
-                if head.finished:
-                    # Without these two, what it holds would wait for the garbage collector.
-                    self._window_before, head.pagination, head.pages = head.pagination, None, None
-                    del self._sections[0]
-                    self._changed.notify_all()
-                else:
-                    self._changed.wait()
-
-    def _check_parts(self) -> None:
-        """Hold what the parts of the windows were said to hold against what the whole windows were."""
-        if self._in_parts >= self.counts.expected:
-            return
-        # A count that was too high once is no loss.
-        totals = [self._ask(_WindowState(window), None).total_records for window in self._query.windows()]
-        reported = min(self.counts.expected, sum(math.inf if total is None else total for total in totals))
-        if self._in_parts >= reported:
-            return
-        problem = f"Zoom reports {reported} engagements, and {self._in_parts} when asked for parts."
-        if self._fail_if_incomplete:
-            raise IncompleteResponse(f"{problem} Try again later, or accept it with on_incomplete='warn'.")
-        log.warning("%s Going on without the rest.", problem)
-
-    def _is_first_copy(self, record: Record) -> bool:
-        # Should Zoom list what goes on, rather than what begins, in a window, one after the other delivers it.
-        if record.identity in self._unsure or (self._window_before and self._window_before.has_kept(record)):
-            with self._changed:
-                self.counts.duplicates_dropped += 1
-            return False
-        self._unsure.add(record.identity)
-        instants = possible_instants(record.start_time, self._query.tz)
-        if instants and (max(instants) < self._query.start or min(instants) >= self._query.end):
-            self.counts.outside_interval += 1
-        return True
-
-    # From here on, what the threads do.
-
-    def _start_threads(self) -> None:
-        with self._changed:
-            unfinished = 0 if self._stop.is_set() else sum(not section.finished for section in self._sections)
-            for _ in range(min(unfinished, self._max_concurrency) - len(self._threads)):
-                thread = threading.Thread(target=self._work, name="zcc-reader", daemon=True)
-                thread.start()
-                self._threads.append(thread)
-
-    def _work(self) -> None:
-        try:
-            while section := self._take():
-                self._read_on(section)
-        except ReadCancelled:
-            return
-        except BaseException as error:
-            with self._changed:
-                self._first_error = self._first_error or error
-                self._stop.set()
-                self._changed.notify_all()
-
-    def _take(self) -> _WindowState | None:
-        """Return the most urgent window; wait while there may be one later."""
-        with self._changed:
-            while not self._stop.is_set() and not all(section.finished for section in self._sections):
-                if section := self._most_urgent():
-                    section.busy = True
-                    return section
-                self._changed.wait()
-            return None
-
-    def _most_urgent(self) -> _WindowState | None:
-        """Choose a window to read a page of: the one of the lowest rank. If too much waits, only the one awaited."""
-        near = self._near()
-        if self._waiting_bytes >= _MOST_WAITING_BYTES:
-            near = [section for section in near[:1] if len(section.batches) <= 1]
-        free = (section for section in near if not (section.busy or section.finished))
-        return min(free, key=attrgetter("rank"), default=None)
-
-    def _rank(self) -> None:
-        """Rank the windows by urgency.
-
-        First come those of which nothing is known: they may have to be cut. Then one that would be read alone in the
-        end, because it holds more than its share of what is left. Then what comes first in the output, so that little
-        waits for its turn.
+        Threads get a second to end. One that waits for a response ends when that arrives, or at its timeout.
         """
-        near = self._near()
-        # Of many windows, none holds more than its share: adding them up for every page would be in vain.
-        is_late = len(self._sections) <= 4 * len(near)
-        left = sum(section.left for section in self._sections) if is_late else math.inf
-        for section in near:
-            if section.pages is None:
+        # Setting an event takes its lock, and a signal may have interrupted this thread while it held that very lock.
+        setter = threading.Thread(target=self._stop.set, name="zcc-stop", daemon=True)
+        setter.start()
+        deadline = time.monotonic() + _GRACE_PERIOD
+        for thread in (setter, *self._threads):
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    # The consumer
+
+    def _in_order(self, windows: list[_WindowState]) -> Iterator[Chunk]:
+        for state in windows:
+            self._awaited = state
+            while (item := self._get(state.output)) is not None:
+                if isinstance(item, list):
+                    yield from self._in_order(item)
+                    continue
+                self._bytes_taken += item.size
+                yield item
+                if new := self._tally.new_records(item.in_doubt):
+                    encoder = JsonLinesEncoder(gzip=self._gzip)
+                    yield from (encoder.encode(new), encoder.flush())
+            if state.pagination:
+                self._tally.close(state.window, state.total, state.pagination)
+                state.pagination = None
+
+    def _get(self, items: queue.SimpleQueue[Item]) -> Item:
+        while True:
+            if self._error:
+                raise self._error
+            if self._stop.is_set():
+                raise ReadCancelled
+            try:
+                return items.get(timeout=_POLL_INTERVAL)
+            except queue.Empty:
                 continue
-            if section.left * self._streams > left:
-                section.rank = -section.left
+
+    def _check_counts(self) -> None:
+        if not self._tally.agrees_with([state.total for state in self._windows]):
+            # A count that was too high once does not mean that anything is missing.
+            counted: queue.SimpleQueue[None] = queue.SimpleQueue()
+            self._start_thread(partial(self._count_again, counted))
+            self._get(counted)
+        totals = [state.total for state in self._windows]
+        self._tally.finish(totals, fail_if_incomplete=self._fail_if_incomplete)
+
+    # The threads
+
+    def _start_thread(self, target: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                target()
+            except ReadCancelled:
+                return
+            except BaseException as error:
+                self._error = self._error or error
+                self._stop.set()
+
+        thread = threading.Thread(target=run, name="zcc-reader", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _read_windows(self) -> None:
+        while state := self._take_window():
+            page = self._request(state, None)
+            if state.size is None:
+                self._count(state, page)
+            if parts := self._split(state, page):
+                with self._lock:
+                    self._to_read = sorted([*self._to_read, *parts], key=lambda part: part.window.start)
+                state.output.put(parts)
             else:
-                section.rank = section.window.start.timestamp()
+                self._read_to_end(state, page)
+            state.output.put(None)
 
-    def _near(self) -> list[_WindowState]:
-        return self._sections[: 2 * self._max_concurrency]
+    def _take_window(self) -> _WindowState | None:
+        """Take the earliest window that is to be read. If there are more of them, start one more thread."""
+        with self._lock:
+            if self._stop.is_set() or not self._to_read:
+                self._running -= 1
+                return None
+            state = self._to_read.pop(0)
+            if self._to_read and self._running < self._max_concurrency:
+                self._running += 1
+                self._start_thread(self._read_windows)
+            return state
 
-    def _read_on(self, section: _WindowState) -> None:
-        """Read the next page of a window."""
-        pages = section.pages or self._open(section)
-        if pages is None:
-            return
-        batch = next(pages, None)
-        with self._changed:
-            section.busy = False
-            if batch is None:
-                section.finished = True
-                self.counts.duplicates_dropped += section.pagination.duplicates if section.pagination else 0
-            else:
-                section.batches.append(batch)
-                section.delivered += sum(kept.count for kept in batch)
-                self._waiting_bytes += _size_of(batch)
-            self._rank()
-            self._changed.notify_all()
-
-    def _open(self, section: _WindowState) -> Iterator[list[RecordBatch]] | None:
-        """Ask for a window's first page. Return its pages, or None if the first shows that the window has to be cut."""
-        ask = partial(self._ask, section)
-        page = ask(None)
-        if section.size is None:
-            self._count_whole(page)
-        # Without a page token there is nothing more to come, whatever the total says.
-        if self._cut(section, page.total_records or 0 if page.next_page_token else 0):
-            return None
-        section.pagination = Pagination(ask, section.window, fail_if_incomplete=self._fail_if_incomplete)
-        section.expected = page.total_records or 0
-        section.pages = section.pagination.batches(page)
-        with self._changed:
-            # Of a sum with a part that is not known nothing can be said. A whole that is not known is not expected.
-            unknown = 0 if section.size is None else math.inf
-            self._in_parts += unknown if page.total_records is None else page.total_records
-            if page.total_records is None and not self._without_total:
-                self._without_total = True
-                log.warning("Zoom does not say how many engagements there are: whether all came cannot be checked.")
-        return section.pages
-
-    def _ask(self, section: _WindowState, page_token: str | None) -> Page:
-        parameters = self._query.parameters(section.window, next_page_token=page_token)
-        this = threading.current_thread()
-        self._asking.add(this)
-        try:
-            return self._client.get(PATH, parameters, parse_page, self._stop, rank=lambda: section.rank)
-        finally:
-            self._asking.discard(this)
-
-    def _cut(self, section: _WindowState, total: int) -> bool:
-        """Cut a window that holds too much into smaller ones.
-
-        The cuts depend on what Zoom counts, and not on the order in which threads get there: the same data gives
-        the same windows, and the same output.
-        """
-        size = section.size or min(max(total * self._months / self._streams, _SMALL), self._largest)
-        if total <= size * _TOLERANCE:
-            return False
-        windows = section.window.split(math.ceil(total / size))
-        if len(windows) == 1:
-            return False
-        density = total / (section.window.end - section.window.start).total_seconds()
-        parts = [
-            _WindowState(window, size, expected=density * (window.end - window.start).total_seconds())
-            for window in windows
-        ]
-        with self._changed:
-            place = self._sections.index(section)
-            self._sections[place : place + 1] = parts
-            self._changed.notify_all()
-        self._start_threads()
-        return True
-
-    def _count_whole(self, page: Page) -> None:
-        with self._changed:
-            self._unasked -= 1
+    def _count(self, state: _WindowState, page: Page) -> None:
+        state.total = page.total_records
+        with self._lock:
+            self._to_count -= 1
             self.counts.expected += page.total_records or 0
-            self.counts.all_asked = self._unasked == 0
+            self.counts.all_counted = self._to_count == 0
 
+    def _count_again(self, counted: queue.SimpleQueue[None]) -> None:
+        for state in self._windows:
+            total = self._request(state, None).total_records
+            if total is not None and state.total is not None:
+                state.total = min(state.total, total)
+        counted.put(None)
 
-def _size_of(batch: list[RecordBatch]) -> int:
-    return sum(len(kept.lines) for kept in batch)
+    def _split(self, state: _WindowState, page: Page) -> list[_WindowState]:
+        """Return the parts to read instead of a window that holds too much; none if it is to be read as it is."""
+        # Without a page token there is nothing more to come, whatever the total is.
+        total = page.total_records or 0 if page.next_page_token else 0
+        largest = max(min(_MAX_SIZE, _MAX_AT_ONCE / self._streams), _MIN_SIZE)
+        size = state.size or min(max(total * len(self._windows) / self._streams, _MIN_SIZE), largest)
+        if total <= size * _TOLERANCE:
+            return []
+        windows = state.window.split(math.ceil(total / size))
+        return [_WindowState(window, size) for window in windows] if len(windows) > 1 else []
+
+    def _read_to_end(self, state: _WindowState, page: Page) -> None:
+        request = partial(self._request, state)
+        state.total, state.left = page.total_records, page.total_records or 0
+        state.pagination = Pagination(request, state.window, fail_if_incomplete=self._fail_if_incomplete)
+        encoder = JsonLinesEncoder(gzip=self._gzip)
+        for batches in state.pagination.pages(page):
+            for batch in batches:
+                if batch.in_doubt:
+                    self._put(state, encoder.flush())
+                    self._put(state, Chunk(in_doubt=batch.records))
+                else:
+                    self._put(state, encoder.encode(batch.records))
+                with self._lock:
+                    self._records_read += len(batch.records)
+                    state.left -= len(batch.records)
+        self._put(state, encoder.flush())
+
+    def _put(self, state: _WindowState, chunk: Chunk) -> None:
+        """Hand a chunk to the consumer. Wait while too much waits, unless it has nothing else to take."""
+        while self._bytes_put - self._bytes_taken >= _MAX_WAITING_BYTES and not (
+            state is self._awaited and state.output.empty()
+        ):
+            if self._stop.wait(_POLL_INTERVAL):
+                raise ReadCancelled
+        with self._lock:
+            self._bytes_put += chunk.size
+        state.output.put(chunk)
+
+    def _request(self, state: _WindowState, page_token: str | None) -> Page:
+        parameters = self._query.parameters(state.window, next_page_token=page_token)
+        return self._client.get(PATH, parameters, parse_page, self._stop, partial(self._priority, state))
+
+    def _priority(self, state: _WindowState) -> float:
+        """Return how soon a window's next request should be sent; the lowest comes first."""
+        if state.pagination is None:
+            return -math.inf
+        left = self.counts.expected - self._records_read if self.counts.all_counted else math.inf
+        if 0 < left < state.left * self._streams:
+            return -state.left
+        return state.window.start.timestamp()

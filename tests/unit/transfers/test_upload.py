@@ -9,9 +9,8 @@ from unittest.mock import Mock
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from airflow_provider_zcc.transfers.upload import upload
+from airflow_provider_zcc.transfers.upload import ChunkStream, upload
 from airflow_provider_zcc.zoom.errors import TransientError
-from airflow_provider_zcc.zoom.jsonl import JsonLines
 from tests.unit.conftest import Bucket
 
 #: More than a part of an upload.
@@ -33,11 +32,11 @@ def test_an_error_of_the_reading_is_not_taken_for_one_of_s3_while_a_part_is_on_i
     hook = S3Hook()
     client = hook.get_conn()
     client.meta.events.register("before-sign.s3.UploadPart", hold)
-    lines = JsonLines(batches(), gzip=False)
+    lines = ChunkStream(batches())
     # Once the transfer knows of the failure, what is left of the part fails with the same error.
     threading.Timer(0.5, failed.set).start()
 
     with pytest.raises(TransientError, match=r"Zoom is down\."):
-        upload(lines, hook, bucket.name, "day.jsonl", reader=Mock(killed=False))
+        upload(lines, hook, bucket.name, "day.jsonl", reader=Mock(), killed=lambda: False)
 
     assert bucket.keys() == []
