@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_zcc.zoom import reader as reader_module
+from airflow_provider_zcc.zoom import splitting
 from airflow_provider_zcc.zoom.client import ZoomClient
 from airflow_provider_zcc.zoom.oauth import TokenSource
 from airflow_provider_zcc.zoom.page import parse_page
@@ -201,8 +201,8 @@ def in_small_portions(reading: Reading) -> Iterator[None]:
     defaults = Query.parameters.__kwdefaults__
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(defaults, "page_size", reading.page_size)
-        patch.setattr(reader_module, "_LARGE", reading.large)
-        patch.setattr(reader_module, "_SMALL", reading.small)
+        patch.setattr(splitting, "_MAX_SIZE", reading.large)
+        patch.setattr(splitting, "_MIN_SIZE", reading.small)
         yield
 
 
@@ -220,7 +220,7 @@ def read(client: ZoomClient, reading: Reading, start: datetime, end: datetime) -
         client, Query(start, end, Filters(timezone=reading.zone)), max_concurrency=reading.max_concurrency
     )
     with in_small_portions(reading):
-        text = b"".join(reader.batches())
+        text = b"".join(reader.chunks())
     lines = text.split(b"\n")
     assert lines.pop() == b""
     assert reader.counts.records == len(lines)
