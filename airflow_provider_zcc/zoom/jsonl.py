@@ -32,8 +32,8 @@ class Chunk:
 
     @property
     def waiting_bytes(self) -> int:
-        """What counts towards the limit of what may wait: the same whether or not the output is compressed."""
-        return self.uncompressed_bytes + sum(len(record.line) for record in self.in_doubt)
+        """Memory that the chunk takes until the consumer takes it."""
+        return len(self.data) + sum(len(record.line) for record in self.in_doubt)
 
 
 class JsonLinesEncoder:

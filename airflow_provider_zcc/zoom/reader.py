@@ -38,7 +38,7 @@ from airflow_provider_zcc.zoom.splitting import concurrent_windows, split, windo
 from airflow_provider_zcc.zoom.tally import Tally
 from airflow_provider_zcc.zoom.window import Window
 
-#: Bytes of lines that may wait for the consumer, of all windows together.
+#: Bytes of output that may wait for the consumer, of all windows together.
 _MAX_WAITING_BYTES = 16 * 2**20
 #: Seconds between checks whether there is room for more of them.
 _POLL_INTERVAL = 0.05

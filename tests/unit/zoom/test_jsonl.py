@@ -49,4 +49,4 @@ def test_records_in_doubt_pass_through_between_complete_members(compressed: bool
     assert (gzip.decompress(output) if compressed else output) == b"1\n4\n"
     assert output.count(b"\x1f\x8b") == 2 * compressed
     assert (list(in_doubt.in_doubt), in_doubt.data, in_doubt.waiting_bytes) == (doubtful, b"", 2)
-    assert (before.in_doubt, before.waiting_bytes, after.waiting_bytes) == ((), 2, 2)
+    assert (before.in_doubt, before.waiting_bytes, after.waiting_bytes) == ((), len(before.data), len(after.data))

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from airflow_provider_zcc.zoom.errors import IncompleteResponse, PageTokenExpired, PermanentError, TransientError
+from airflow_provider_zcc.zoom.errors import IncompleteResponse, PageTokenExpired, TransientError
 from airflow_provider_zcc.zoom.page import Page, parse_page
 from airflow_provider_zcc.zoom.pagination import Pagination
 from airflow_provider_zcc.zoom.window import Window
@@ -156,15 +156,6 @@ def test_a_window_that_stays_incomplete_fails_or_is_warned_of(
     assert "without the rest" in caplog.messages[-1]
 
 
-@pytest.mark.parametrize("total", [3, None])
-def test_a_short_window_is_read_no_more_often_than_is_needed_to_know(total: int | None) -> None:
-    pages = Pages(page("ab", "1", total), page("", "", total))
-
-    read(pages, fail_if_incomplete=False)
-
-    assert pages.requested == ([None, "1", None] if total else [None, "1"])
-
-
 @pytest.mark.parametrize("fail_if_incomplete", [True, False])
 def test_page_tokens_that_always_expire_are_an_error_after_some_attempts(fail_if_incomplete: bool) -> None:
     pages = Pages(*([page("ab", "1"), EXPIRED] * 10), page("never"))
@@ -197,15 +188,6 @@ def test_pages_without_a_new_record_are_accepted_between_others() -> None:
     repeats = [page("a", f"1{n}") for n in range(8)] + [page("b", "2")] + [page("b", f"2{n}") for n in range(8)]
 
     assert read(Pages(page("", "0"), page("a", "1"), *repeats, page("c"))) == ("abc", 16)
-
-
-def test_other_errors_pass_through() -> None:
-    error = PermanentError("No.")
-
-    with pytest.raises(PermanentError) as raised:
-        read(Pages(page("a", "1"), error))
-
-    assert raised.value is error
 
 
 def test_each_page_is_returned_before_the_next_is_requested() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_zcc.zoom.window import Place, Window, after_first_pass, possible_instants, windows_between
+from airflow_provider_zcc.zoom.window import Place, Window, after_first_pass, possible_instants
 
 START = datetime(2026, 11, 5, tzinfo=UTC)
 END = datetime(2026, 11, 6, tzinfo=UTC)
@@ -116,34 +116,11 @@ def test_a_window_is_split_into_equal_parts_of_a_minute_or_more_that_meet(first:
     assert {part.timezone for part in windows} == {LOS_ANGELES}
 
 
-@settings(deadline=None, derandomize=True)
-@given(first=st.integers(0, 59), seconds=st.integers(1, 300), parts=st.integers(1, 40))
-def test_every_record_has_one_of_the_parts_of_a_window(first: int, seconds: int, parts: int) -> None:
-    start = START + first * SECOND
-    windows = Window(start, start + seconds * SECOND).split(parts)
-
-    for second in range(seconds):
-        instant = start + second * SECOND
-        returned = [window for window in windows if window.start <= instant <= window.end]
-        inside = [window for window in returned if window.place(f"{instant:%Y-%m-%dT%H:%M:%SZ}") is Place.INSIDE]
-
-        assert inside == [window for window in windows if window.start <= instant < window.end]
-
-
 def test_windows_are_not_split_at_full_minutes_when_most_engagements_start() -> None:
     bounds = [window.end for window in Window(START, END).split(24)[:-1]]
 
     assert len(bounds) == 23
     assert all(bound.second != 0 for bound in bounds)
-
-
-def test_windows_between_carry_the_timezone() -> None:
-    windows = windows_between(START, START + timedelta(days=40), LOS_ANGELES)
-
-    assert windows == [
-        Window(START, START + timedelta(days=28), LOS_ANGELES),
-        Window(START + timedelta(days=28), START + timedelta(days=40), LOS_ANGELES),
-    ]
 
 
 @pytest.mark.parametrize(
