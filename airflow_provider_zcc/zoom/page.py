@@ -125,4 +125,4 @@ def _record(raw: msgspec.Raw, line: bytes) -> Record:
 
 
 def _unreadable(reason: str) -> str:
-    return f"Zoom's response is not a page of engagements: {reason}. Check Zoom's status page if this persists."
+    return f"Zoom's response is not a page of engagements: {reason}. Look at Zoom's status page if this goes on."

@@ -86,12 +86,12 @@ class Pagination:
             readings[expired] += 1
             if readings[True] == _MAX_EXPIRED_READINGS:
                 raise TransientError(
-                    f"{problem} ({readings[True]} attempts). Try again later, or read a shorter interval."
+                    f"{problem} So it did in {readings[True]} attempts. Try again later, or read a shorter interval."
                 )
             if readings[False] == _MAX_COMPLETE_READINGS:
                 self._give_up(problem)
                 return
-            log.warning("%s. Reading this window again from its first page.", problem)
+            log.warning("%s Reading the window again from its first page.", problem)
             page = self._request(None)
 
     def _read_once(self, page: Page) -> Generator[list[RecordBatch], None, tuple[bool, str | None]]:
@@ -120,7 +120,7 @@ class Pagination:
             try:
                 page = self._request(token)
             except PageTokenExpired:
-                return True, f"Zoom's page token for {self._span} expired early"
+                return True, f"Zoom's page token for {self._span} expired early."
 
     def _new_records(self, page: Page, delivered: set[str | int | bytes]) -> list[RecordBatch]:
         new: list[tuple[bool, Record]] = []
@@ -143,17 +143,18 @@ class Pagination:
 
     def _problem(self, page: Page, total: int) -> str | None:
         if len(self._seen) < total:
-            return f"Zoom reports {total} engagements from {self._span} but returned {len(self._seen)}"
+            return f"Zoom reports {total} engagements from {self._span} but returned {len(self._seen)}."
         starts, ends = (possible_instants(echo, self._window.timezone) for echo in page.range)
         if _all_after(starts, self._window.start) or _all_before(ends, self._window.end):
-            return f"Zoom returned only a part of {self._span}"
+            return f"Zoom returned only a part of {self._span}."
         return None
 
     def _give_up(self, problem: str) -> None:
-        problem = f"{problem}. Reading again returned no more"
         if self._fail_if_incomplete:
-            raise IncompleteResponse(f"{problem}. Try again later, or accept it with on_incomplete='warn'.")
-        log.warning("%s; continuing without the rest.", problem)
+            raise IncompleteResponse(
+                f"{problem} Reading again returned no more. Try again later, or accept it with on_incomplete='warn'."
+            )
+        log.warning("%s Reading again returned no more. Continuing without the rest.", problem)
 
     @property
     def _span(self) -> str:

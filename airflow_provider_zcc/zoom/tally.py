@@ -120,8 +120,8 @@ class Tally:
             return
         problem = (
             f"Zoom reports {sum(total or 0 for total in totals)} engagements for the whole interval, "
-            f"but {self._counted_in_parts} for its parts"
+            f"but {self._counted_in_parts} for its parts."
         )
         if fail_if_incomplete:
-            raise IncompleteResponse(f"{problem}. Try again later, or accept it with on_incomplete='warn'.")
-        log.warning("%s; continuing without the rest.", problem)
+            raise IncompleteResponse(f"{problem} Try again later, or accept it with on_incomplete='warn'.")
+        log.warning("%s Continuing without the rest.", problem)

@@ -349,15 +349,15 @@ OUTAGES: list[tuple[Callable[..., Fault], str]] = [
     (lambda times: answering(400, "<html>", times), f"Zoom could not answer (HTTP 400). {OUTAGE_CURE}"),
     (
         lambda times: answering(200, "<html>Maintenance</html>", times),
-        f"Zoom's answer is not a page of engagements: JSON is malformed: invalid character (byte 0). {OUTAGE_CURE}",
+        f"Zoom's response is not a page of engagements: JSON is malformed: invalid character (byte 0). {OUTAGE_CURE}",
     ),
     (
         lambda times: answering(200, '{"engagements": [{"engagement_id": "a"', times),
-        f"Zoom's answer is not a page of engagements: Input data was truncated. {OUTAGE_CURE}",
+        f"Zoom's response is not a page of engagements: Input data was truncated. {OUTAGE_CURE}",
     ),
     (
         lambda times: answering(200, b'{"total_records": 1, "engagements": [{"engagement_id": "\xff"}]}', times),
-        "Zoom's answer is not a page of engagements: it is not text in UTF-8 or not a number. " + OUTAGE_CURE,
+        "Zoom's response is not a page of engagements: it is not JSON in UTF-8. " + OUTAGE_CURE,
     ),
     (
         lambda times: Fault("cut", times=times),

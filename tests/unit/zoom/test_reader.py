@@ -384,6 +384,15 @@ def test_a_record_that_is_returned_for_every_window_is_written_once(
     assert reader.counts.uncompressed_bytes == sum(len(line) + 1 for line in lines)
 
 
+def test_a_record_in_doubt_that_windows_far_apart_return_is_written_once(simulator: SimulatorServer) -> None:
+    found, nothing = listing({"engagement_id": "a"}), replace(listing(), times=1)
+    simulator.simulator.faults = [replace(found, times=1), nothing, found]
+
+    lines = read(simulator, START - 65 * DAY, START + 25 * DAY, max_concurrency=1)
+
+    assert ids_of(lines) == ["a"]
+
+
 def test_records_that_did_not_start_in_the_interval_are_kept_in_their_place_and_warned_of(
     simulator: SimulatorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -607,14 +616,15 @@ def test_output_that_nobody_takes_is_not_read_without_end(start_simulator: Start
 
 
 def test_counts_are_those_of_the_output_and_of_zoom(start_simulator: StartSimulator) -> None:
-    server = start_simulator(BUSY)
-    reader = reader_for(server, END - 3 * DAY, END)
+    # In every second there is one, so also in those where windows meet, and in that of the end.
+    server = start_simulator(Engagements(int(START.timestamp()) + n for n in range(6_000)))
+    end = START + 5_000 * SECOND
+    reader = reader_for(server, START, end)
 
     lines = lines_of(reader)
 
-    query = Query(END - 3 * DAY, END).counting_parameters()
-    counted = sum(client_for(server).get(PATH, parameters, parse_page).total_records or 0 for parameters in query)
-    assert truth(server, END, END + SECOND)
+    [query] = Query(START, end).counting_parameters()
+    counted = client_for(server).get(PATH, query, parse_page).total_records
     assert reader.counts == Counts(
         records=len(lines),
         expected=reader.counts.expected,
