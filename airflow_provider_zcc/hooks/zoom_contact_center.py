@@ -173,21 +173,26 @@ class ZoomContactCenterHook(BaseHook):
         reader = self.reader(start, end, **filters)
         if end > pendulum.now("UTC"):
             log.warning("The interval ends at %s, in the future. Only what Zoom lists so far is read.", end)
-        return (json.loads(line) for batch in reader.batches() for line in batch.splitlines())
+        return (json.loads(line) for chunk in reader.chunks() for line in chunk.splitlines())
 
     def reader(
-        self, start: datetime, end: datetime, *, fail_if_incomplete: bool = True, **filters: Any
+        self, start: datetime, end: datetime, *, fail_if_incomplete: bool = True, gzip: bool = False, **filters: Any
     ) -> EngagementReader:
         """Prepare to read the engagements that started in ``[start, end)`` as Zoom's own bytes.
 
         :param start: first instant, timezone-aware.
         :param end: the instant after the last, timezone-aware.
         :param fail_if_incomplete: raise, rather than warn, if Zoom reports more than it delivers.
+        :param gzip: compress the output.
         :param filters: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
         """
         query = self._query(start, end, filters)
         return EngagementReader(
-            self._client, query, max_concurrency=self.max_concurrency, fail_if_incomplete=fail_if_incomplete
+            self._client,
+            query,
+            max_concurrency=self.max_concurrency,
+            fail_if_incomplete=fail_if_incomplete,
+            gzip=gzip,
         )
 
     @cached_property

@@ -30,7 +30,6 @@ from airflow_provider_zcc.killable import KillableTask
 from airflow_provider_zcc.s3.location import Location, fill_placeholders, has_placeholders, parse_location
 from airflow_provider_zcc.s3.upload import ALLOWED_EXTRA_ARGS, MIN_PART_SIZE, accepted, s3_errors, upload
 from airflow_provider_zcc.zoom.errors import InvalidQuery, RateLimitedUntil
-from airflow_provider_zcc.zoom.jsonl import compressed
 
 try:
     from airflow.sdk.definitions.asset import AssetRef
@@ -41,7 +40,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from airflow_provider_zcc.zoom.reader import Counts, EngagementReader
+    from airflow_provider_zcc.zoom.reader import EngagementReader
+    from airflow_provider_zcc.zoom.tally import Counts
 
 #: Seconds between two log lines on progress.
 _PROGRESS_INTERVAL = 5.0
@@ -266,11 +266,12 @@ class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
         interval = resolve_interval(context, start=self.start, end=self.end, interval_length=self.interval_length)
         hook = ZoomContactCenterHook(self.zcc_conn_id, max_concurrency=self.max_concurrency)
         filters = self._rendered_filters(context)
-        reader = hook.reader(*interval, fail_if_incomplete=self.on_incomplete == "fail", **filters)
-        self._source = hook.engagements_url
-        wait_until_over(interval)
         s3_hook = self._s3_hook()
         location = self._locate(s3_hook, interval, context)
+        is_gzip = self.compression == "gzip" or (self.compression == "infer" and location.key.endswith(".gz"))
+        reader = hook.reader(*interval, fail_if_incomplete=self.on_incomplete == "fail", gzip=is_gzip, **filters)
+        self._source = hook.engagements_url
+        wait_until_over(interval)
         extra_args = self._object_args(s3_hook)
         self._require_bucket(s3_hook, location, extra_args)
         if not self.replace:
@@ -379,14 +380,12 @@ class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
     ) -> int:
         """Write what the reader returns to S3, and return the size of the object in bytes."""
         progress = _Progress(reader.counts, hook)
-        with closing(reader.batches()) as batches:
-            first = next(batches, None)
-            if first is None:
+        with closing(reader.chunks()) as chunks:
+            first = next(chunks, b"")
+            if not reader.counts.records:
                 self._require_nonempty()
-            chunks = chain([first or b""], batches)
-            is_gzip = self.compression == "gzip" or (self.compression == "infer" and location.key.endswith(".gz"))
             with upload(s3_hook, location, extra_args) as target:
-                for chunk in compressed(chunks) if is_gzip else chunks:
+                for chunk in chain([first], chunks):
                     target.write(chunk)
                     if line := progress.due():
                         self.log.info("%s", line)
@@ -437,7 +436,7 @@ class _Progress:
         self._logged = now
         seconds, counts = now - self._started, self._counts
         rate = f"{self._hook.requests_sent / seconds:.1f} requests/s"
-        if not (counts.all_asked and counts.records):
+        if not (counts.all_counted and counts.records):
             return f"{counts.records:,} records, {rate}"
         share = min(1.0, counts.records / max(counts.expected, 1))
         left = seconds * (1 / share - 1)

@@ -1,8 +1,7 @@
-"""One page of Zoom's answer: its records as the bytes they came in, and little else read."""
+"""The body of a response -> the engagements in it, as the bytes that Zoom sent."""
 
 from __future__ import annotations
 
-import codecs
 import re
 from typing import Any
 
@@ -13,7 +12,7 @@ from airflow_provider_zcc.zoom.errors import TransientError
 
 class _Page(msgspec.Struct):
     next_page_token: str | None = None
-    total_records: int | str | None = None
+    total_records: Any = None
     echoed_from: Any = msgspec.field(default=None, name="from")
     echoed_to: Any = msgspec.field(default=None, name="to")
     engagements: list[msgspec.Raw] | None = None
@@ -24,27 +23,27 @@ class _Head(msgspec.Struct, gc=False):
     start_time: Any = None
 
 
-# Records come by the hundred thousand, and hold nothing that the garbage collector would have to follow.
+# There are hundreds of thousands of records, and they hold nothing that the garbage collector would have to follow.
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One engagement.
 
-    :param line: its JSON as Zoom sent it, without the line breaks between its tokens; where there are none, a view
-        of the page.
-    :param identity: its ``engagement_id``; without one, the line.
-    :param start_time: as it came.
+    :param line: its JSON as Zoom sent it, without line breaks between tokens.
+    :param identity: its ``engagement_id``, or the line if it has none. A number is not the same identity as a
+        string of the same digits: a record is only dropped if it certainly is a duplicate.
+    :param start_time: unchanged, whatever its type.
     """
 
-    line: bytes | memoryview
-    identity: str | bytes
+    line: bytes
+    identity: str | int | bytes
     start_time: Any
 
 
 class Page(msgspec.Struct, frozen=True):
-    """One page.
+    """One page of engagements.
 
-    :param records: in the order in which they came.
+    :param records: in the order of the response.
     :param next_page_token: None on the last page.
-    :param total_records: of all pages, as Zoom counts; None if it does not say.
+    :param total_records: Zoom's count for all pages; None if it is missing, negative or unreadable.
     :param range: ``from`` and ``to`` as Zoom understood them.
     """
 
@@ -54,80 +53,76 @@ class Page(msgspec.Struct, frozen=True):
     range: tuple[Any, Any]
 
 
-#: Any escape in a string: a surrogate pair, half of one, or another.
+#: Any escape in a JSON string: a surrogate pair, a lone surrogate, or another.
 _HEX = rb"[0-9a-fA-F]{2}"
 _ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB]%b\\u[dD][c-fC-F]%b|(?P<half>u[dD][89a-fA-F]%b)|.)" % (_HEX, _HEX, _HEX), re.DOTALL
+    rb"\\(?:u[dD][89abAB]%b\\u[dD][c-fC-F]%b|(?P<lone>u[dD][89a-fA-F]%b)|.)" % (_HEX, _HEX, _HEX), re.DOTALL
 )
 
-_PIECE = 1 << 10
-_read_page = msgspec.json.Decoder(_Page).decode
-_read_head = msgspec.json.Decoder(_Head).decode
+_decode_page = msgspec.json.Decoder(_Page).decode
+_decode_head = msgspec.json.Decoder(_Head).decode
 
 
 def parse_page(body: bytes) -> Page:
-    """Cut a page into its records.
+    """Split a page into its records.
 
-    :param body: the answer.
+    :param body: of the response.
     :raises TransientError: if it is not a page of engagements in UTF-8 encoded JSON.
     """
     try:
-        _require_utf8(body)
-        page, slices = _cut_out(body)
-        total = None if page.total_records is None else int(page.total_records)
+        # The decoder skips over the engagements without checking their encoding.
+        body.decode()
+        page, lines = _split(body)
+        total = _total(page.total_records)
         if page.engagements is None and total != 0:
-            raise TransientError(_unreadable("it holds no list of engagements"))
-        # A JSON string has no bare line break, so those that are there stand between tokens.
-        broken = b"\n" in body or b"\r" in body
-        lines: list[bytes | memoryview] = [_on_one_line(piece) if broken else piece for piece in slices]
+            raise TransientError(_unreadable("it has no list of engagements"))
+        # JSON strings contain no bare line breaks, so those in the body are between tokens.
+        if b"\n" in body or b"\r" in body:
+            lines = [line.translate(None, b"\r\n") for line in lines]
         records = [_record(raw, line) for raw, line in zip(page.engagements or (), lines, strict=True)]
-    except (UnicodeDecodeError, msgspec.DecodeError, ValueError, RecursionError) as error:
-        # The decoder's words name a type or a position, never a value.
-        reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not text in UTF-8 or not a number"
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+        # The decoder's messages name a type or a position, never a value.
+        reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not JSON in UTF-8"
         raise TransientError(_unreadable(reason)) from None
     return Page(records, page.next_page_token or None, total, (page.echoed_from, page.echoed_to))
 
 
-def _require_utf8(body: bytes) -> None:
-    """Read the page as text, in small pieces: as a whole it could take four times its size."""
-    decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(body)
-    for start in range(0, len(body), _PIECE):
-        decoder.decode(view[start : start + _PIECE])
-    decoder.decode(b"", final=True)
-
-
-def _cut_out(body: bytes) -> tuple[_Page, list[memoryview]]:
+def _split(body: bytes) -> tuple[_Page, list[bytes]]:
     """Return the page and the bytes of its engagements."""
     try:
-        page = _read_page(body)
-        return page, [memoryview(raw) for raw in page.engagements or ()]
+        page = _decode_page(body)
+        return page, [bytes(raw) for raw in page.engagements or ()]
     except msgspec.DecodeError:
-        # The decoder refuses the escape of half a character, which text cut by JavaScript ends with. A stand-in of
-        # the same length lets it find where the engagements begin and end.
-        readable = _ESCAPE.sub(_stand_in, body)
+        # The decoder rejects lone surrogates, which JavaScript leaves when it cuts a text within an emoji. With a
+        # placeholder of the same length in their place, it finds where each engagement begins and ends.
+        readable = _ESCAPE.sub(lambda escape: b"\\ufffd" if escape["lone"] else escape[0], body)
         if readable == body:
             raise
-    page, slices, end = _read_page(readable), [], 0
+    page, lines, end = _decode_page(readable), [], 0
     for raw in page.engagements or ():
         start = readable.index(bytes(raw), end)
         end = start + len(bytes(raw))
-        slices.append(memoryview(body)[start:end])
-    return page, slices
+        lines.append(body[start:end])
+    return page, lines
 
 
-def _stand_in(escape: re.Match[bytes]) -> bytes:
-    return b"\\ufffd" if escape["half"] else escape[0]
+def _total(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    try:
+        total = int(value)
+    except ValueError:
+        return None
+    return total if total >= 0 else None
 
 
-def _on_one_line(text: memoryview) -> bytes:
-    return bytes(text).translate(None, b"\r\n")
-
-
-def _record(raw: msgspec.Raw, line: bytes | memoryview) -> Record:
-    head = _read_head(raw)
+def _record(raw: msgspec.Raw, line: bytes) -> Record:
+    head = _decode_head(raw)
     identity = head.engagement_id
-    return Record(line, identity if isinstance(identity, str) and identity else bytes(line), head.start_time)
+    if isinstance(identity, bool) or not isinstance(identity, str | int) or identity == "":
+        identity = line
+    return Record(line, identity, head.start_time)
 
 
 def _unreadable(reason: str) -> str:
-    return f"Zoom's answer is not a page of engagements: {reason}. Look at Zoom's status page if this goes on."
+    return f"Zoom's response is not a page of engagements: {reason}. Look at Zoom's status page if this goes on."

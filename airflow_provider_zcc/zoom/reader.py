@@ -1,348 +1,247 @@
-"""Query -> windows, several read at once -> their records, in order.
+"""Query -> its engagements as JSON Lines, in order and without duplicates, read by several threads.
 
-Within a window one page leads to the next, so threads work on several windows at once: each takes the window that is
-most urgent, fetches a page of it, and looks again. What they deliver leaves in the order of the windows, so that the
-same data gives the same output. A window that holds more than some hundreds of records is cut into smaller ones first,
-of 500 to 3,000: they keep as many threads busy as the pace needs, and what waits for its turn stays small.
+**Windows.** The pages of a window (a range of time) can only be read one after the other, so several windows are read
+at once. The first page of a window contains Zoom's count for all of it. If that is far more than one thread should
+read, the thread splits the window and adds the parts to the windows that are to be read. Each thread takes the
+earliest of these, reads it to the end, and takes the next. Where windows are split depends only on Zoom's counts and
+not on timing, so the same data gives the same output.
+
+**Output.** Each window has a queue. The thread that reads the window encodes its records, as a gzip member of their
+own if the output is compressed, and puts chunks of the result into that queue; if it has split the window, it puts
+the parts there instead. The consumer follows the queues in order of time: it passes chunks on as they arrive, and
+descends into parts. What later windows contain waits in their queues, up to a limit in bytes.
+
+**Priority.** When threads compete for the rate limit, first pages come first, since they may show that a window has
+to be split; then a window that would otherwise be read alone at the end; then the earliest, which is output next.
+
+**Records in doubt.** A record whose time is ambiguous, unreadable or outside of the window may be returned for another
+window too. It reaches the consumer unencoded, which knows all earlier windows and drops duplicates.
 """
 
 from __future__ import annotations
 
-import logging
 import math
+import queue
 import threading
-import time
-from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from operator import attrgetter
 
+from airflow_provider_zcc.zoom.background import BackgroundThreads
 from airflow_provider_zcc.zoom.client import ZoomClient
-from airflow_provider_zcc.zoom.errors import IncompleteResponse, ReadCancelled
-from airflow_provider_zcc.zoom.page import Page, Record, parse_page
-from airflow_provider_zcc.zoom.pagination import Pagination, RecordBatch
-from airflow_provider_zcc.zoom.query import PAGE_SIZE, PATH, Query
-from airflow_provider_zcc.zoom.window import Window, possible_instants
+from airflow_provider_zcc.zoom.errors import ReadCancelled
+from airflow_provider_zcc.zoom.jsonl import Chunk, JsonLinesEncoder
+from airflow_provider_zcc.zoom.page import Page, parse_page
+from airflow_provider_zcc.zoom.pagination import Pagination
+from airflow_provider_zcc.zoom.query import PATH, Query
+from airflow_provider_zcc.zoom.splitting import concurrent_windows, split, window_size
+from airflow_provider_zcc.zoom.tally import Tally
+from airflow_provider_zcc.zoom.window import Window
 
-log = logging.getLogger(__name__)
-
-#: Records that a window is cut down to: at least so many that its half-filled last page costs little...
-_SMALL = 500
-#: ...and at most so many, since those of the windows behind it wait for them.
-_LARGE = 3_000
-#: Records of all windows that are read at the same time. The more there are, the more wait for the first of them.
-_AT_ONCE = 16_000
-#: How far above its size a window may turn out to be and still be read as it is.
-_TOLERANCE = 1.7
-#: Seconds that an answer may take if as many windows as the pace needs at the same time are to be left to the end.
-_USUAL_LATENCY = 0.2
-#: Bytes of records that may wait for their turn, of all windows together.
-_MOST_WAITING_BYTES = 16 * 2**20
-#: Seconds that a read which is stopped waits for its threads. One that is stuck in a read is left to its timeout.
-_FAREWELL = 2.0
+#: Bytes of output that may wait for the consumer, of all windows together.
+_MAX_WAITING_BYTES = 16 * 2**20
+#: Seconds between checks whether there is room for more of them.
+_POLL_INTERVAL = 0.05
 
 
-@dataclass
-class Counts:
-    """What a reading has come to so far.
-
-    :param records: records handed out.
-    :param expected: records that Zoom reports, of the months of the interval asked for so far.
-    :param all_asked: whether that is all of them, so that ``expected`` stands for the whole interval.
-    :param duplicates_dropped: records that came more than once and left once.
-    :param outside_interval: records handed out although they began before or after the interval.
-    """
-
-    records: int = 0
-    expected: int = 0
-    all_asked: bool = False
-    duplicates_dropped: int = 0
-    outside_interval: int = 0
-
-
-@dataclass
+@dataclass(eq=False)
 class _WindowState:
-    """A window on its way through the reader.
+    """A window and what was read of it.
 
-    :param size: records that it should hold; None for the whole of what the query asks for.
-    :param expected: records that it is thought to hold, until Zoom has said how many it does.
-    :param rank: of the requests that wait for their turn, the lowest is sent first.
+    :param size: records that a part of a larger window should hold; None for a window of the query.
+    :param total: Zoom's count of its records; None if it is unknown.
+    :param left: records that are still to be read.
+    :param pagination: what reads it, unless it was split.
+    :param output: chunks, or the parts that it was split into; None at the end.
     """
 
     window: Window
     size: float | None = None
-    expected: float = math.inf
-    rank: float = -math.inf
-    busy: bool = False
-    finished: bool = False
+    total: int | None = None
+    left: int = 0
     pagination: Pagination | None = None
-    pages: Iterator[list[RecordBatch]] | None = None
-    delivered: int = 0
-    batches: deque[list[RecordBatch]] = field(default_factory=deque)
-
-    @property
-    def left(self) -> float:
-        """Pages that are still to be read, as far as is known."""
-        return max(0.0, (self.expected - self.delivered) / PAGE_SIZE)
+    output: queue.SimpleQueue[Chunk | list[_WindowState] | None] = field(default_factory=queue.SimpleQueue)
 
 
 class EngagementReader:
-    """Reads all engagements of a query, each once. An instance reads once.
+    """Reads all engagements of a query, without duplicates. An instance reads once.
 
-    :param client: how to ask.
-    :param query: what to ask for.
-    :param max_concurrency: windows read at the same time.
-    :param fail_if_incomplete: what to do when Zoom's ``total_records`` says that records are missing after
-        their window was read again: raise, or log a warning.
+    :param client: sends the requests.
+    :param query: what to read.
+    :param max_concurrency: threads, each of which reads one window at a time.
+    :param fail_if_incomplete: raise, rather than log a warning, if Zoom's ``total_records`` shows that engagements
+        are missing after their window was read again.
+    :param gzip: compress the output.
+    :ivar counts: what has been read so far.
     """
 
     def __init__(
-        self, client: ZoomClient, query: Query, *, max_concurrency: int = 8, fail_if_incomplete: bool = True
+        self,
+        client: ZoomClient,
+        query: Query,
+        *,
+        max_concurrency: int = 8,
+        fail_if_incomplete: bool = True,
+        gzip: bool = False,
     ) -> None:
-        self.counts = Counts()
-        self.killed = False
         self._client = client
         self._query = query
         self._max_concurrency = max_concurrency
         self._fail_if_incomplete = fail_if_incomplete
-        self._sections = [_WindowState(window) for window in query.windows()]
-        self._months = self._unasked = len(self._sections)
-        self._in_parts: float = 0
-        self._without_total = False
-        self._streams = min(max_concurrency, math.ceil(client.requests_per_second * _USUAL_LATENCY))
-        self._largest = max(min(_LARGE, _AT_ONCE / self._streams), _SMALL)
-        self._unsure: set[str | bytes] = set()
-        self._window_before: Pagination | None = None
-        self._waiting_bytes = 0
-        self._changed = threading.Condition()
-        self._stop = threading.Event()
-        self._farewell = math.inf
-        self._first_error: BaseException | None = None
-        self._threads: list[threading.Thread] = []
+        self._gzip = gzip
+        self._concurrent = concurrent_windows(client.requests_per_second, max_concurrency)
+        self._windows = [_WindowState(window) for window in query.windows()]
+        self._threads = BackgroundThreads()
+        self._tally = Tally(query)
+        self.counts = self._tally.counts
+        self._awaited: _WindowState | None = None
+        self._taken_bytes = 0
+        # What follows is changed by the threads, with the lock; the consumer only reads it.
+        self._lock = threading.Lock()
+        self._to_read = list(self._windows)
+        self._to_count = len(self._windows)
+        self._read_records = 0
+        self._put_bytes = 0
+        self._running = 1
 
-    def batches(self) -> Generator[bytes, None, None]:
-        """Yield the records in order, a page or less at a time: each one line of JSON with a line break behind it.
+    def chunks(self) -> Generator[bytes, None, None]:
+        """Yield the output: whole lines of JSON or, with ``gzip``, pieces of one or more gzip members.
 
-        :raises ZoomError: the first error of any window; nothing more is read then.
+        Reading starts with the first chunk, and stops when the iterator is closed.
+
+        :raises ZoomError: the first error of any window; nothing follows it.
+        :raises ReadCancelled: after a call of :meth:`stop`.
         """
         try:
-            self._start_threads()
-            while (batch := self._next_batch()) is not None:
-                new = [kept for kept in batch if kept.unsure is None or self._is_first_copy(kept.unsure)]
-                self.counts.records += sum(kept.count for kept in new)
-                if new:
-                    yield b"".join(kept.lines for kept in new)
-            self._check_parts()
+            self._threads.start(self._read_windows)
+            for chunk in self._in_order(self._windows):
+                self._tally.add(chunk)
+                if chunk.data:
+                    yield chunk.data
+            self._check_counts()
+            if self._gzip and not self.counts.records:
+                encoder = JsonLinesEncoder(gzip=True)
+                yield encoder.encode([]).data + encoder.flush().data
         finally:
             self.stop()
-        if self.counts.outside_interval:
-            log.warning(
-                "%d of the engagements did not begin in the interval, and Zoom lists them in it all the same: kept.",
-                self.counts.outside_interval,
-            )
-
-    def kill(self) -> None:
-        """Stop reading because all has to end soon: whoever waits for what becomes of it should not wait long."""
-        self.killed = True
-        self.stop()
 
     def stop(self) -> None:
-        """Stop reading: send no further request, and make an iterator of batches raise ReadCancelled."""
-        self._stop.set()
-        with self._changed:
-            self._changed.notify_all()
-            threads = list(self._threads)
-        self._farewell = min(self._farewell, time.monotonic() + _FAREWELL)
-        this = threading.current_thread()
-        for thread in threads:
-            if thread is not this:
-                thread.join(max(0.0, self._farewell - time.monotonic()))
+        """Stop reading: no further request is sent, and the iterator of chunks raises ReadCancelled.
 
-    def _next_batch(self) -> list[RecordBatch] | None:
-        with self._changed:
-            while True:
-                if self._first_error:
-                    raise self._first_error
-                if self._stop.is_set():
-                    raise ReadCancelled
-                if not self._sections:
-                    return None
-                head = self._sections[0]
-                if head.batches:
-                    batch = head.batches.popleft()
-                    self._waiting_bytes -= _size_of(batch)
-                    self._changed.notify_all()
-                    return batch
-                if head.finished:
-                    # Without these two, what it holds would wait for the garbage collector.
-                    self._window_before, head.pagination, head.pages = head.pagination, None, None
-                    del self._sections[0]
-                    self._changed.notify_all()
-                else:
-                    self._changed.wait()
-
-    def _check_parts(self) -> None:
-        """Hold what the parts of the windows were said to hold against what the whole windows were."""
-        if self._in_parts >= self.counts.expected:
-            return
-        # A count that was too high once is no loss.
-        totals = [self._ask(_WindowState(window), None).total_records for window in self._query.windows()]
-        reported = min(self.counts.expected, sum(math.inf if total is None else total for total in totals))
-        if self._in_parts >= reported:
-            return
-        problem = f"Zoom reports {reported} engagements, and {self._in_parts} when asked for parts."
-        if self._fail_if_incomplete:
-            raise IncompleteResponse(f"{problem} Try again later, or accept it with on_incomplete='warn'.")
-        log.warning("%s Going on without the rest.", problem)
-
-    def _is_first_copy(self, record: Record) -> bool:
-        # Should Zoom list what goes on, rather than what begins, in a window, one after the other delivers it.
-        if record.identity in self._unsure or (self._window_before and self._window_before.has_kept(record)):
-            with self._changed:
-                self.counts.duplicates_dropped += 1
-            return False
-        self._unsure.add(record.identity)
-        instants = possible_instants(record.start_time, self._query.tz)
-        if instants and (max(instants) < self._query.start or min(instants) >= self._query.end):
-            self.counts.outside_interval += 1
-        return True
-
-    # From here on, what the threads do.
-
-    def _start_threads(self) -> None:
-        with self._changed:
-            unfinished = 0 if self._stop.is_set() else sum(not section.finished for section in self._sections)
-            for _ in range(min(unfinished, self._max_concurrency) - len(self._threads)):
-                thread = threading.Thread(target=self._work, name="zcc-reader", daemon=True)
-                thread.start()
-                self._threads.append(thread)
-
-    def _work(self) -> None:
-        try:
-            while section := self._take():
-                self._read_on(section)
-        except ReadCancelled:
-            return
-        except BaseException as error:
-            with self._changed:
-                self._first_error = self._first_error or error
-                self._stop.set()
-                self._changed.notify_all()
-
-    def _take(self) -> _WindowState | None:
-        """Return the most urgent window; wait while there may be one later."""
-        with self._changed:
-            while not self._stop.is_set() and not all(section.finished for section in self._sections):
-                if section := self._most_urgent():
-                    section.busy = True
-                    return section
-                self._changed.wait()
-            return None
-
-    def _most_urgent(self) -> _WindowState | None:
-        """Choose a window to read a page of: the one of the lowest rank. If too much waits, only the one awaited."""
-        near = self._near()
-        if self._waiting_bytes >= _MOST_WAITING_BYTES:
-            near = [section for section in near[:1] if len(section.batches) <= 1]
-        free = (section for section in near if not (section.busy or section.finished))
-        return min(free, key=attrgetter("rank"), default=None)
-
-    def _rank(self) -> None:
-        """Rank the windows by urgency.
-
-        First come those of which nothing is known: they may have to be cut. Then one that would be read alone in the
-        end, because it holds more than its share of what is left. Then what comes first in the output, so that little
-        waits for its turn.
+        Threads get a second to end. One that waits for a response ends when that arrives, or at its timeout.
         """
-        near = self._near()
-        # Of many windows, none holds more than its share: adding them up for every page would be in vain.
-        is_late = len(self._sections) <= 4 * len(near)
-        left = sum(section.left for section in self._sections) if is_late else math.inf
-        for section in near:
-            if section.pages is None:
-                continue
-            if section.left * self._streams > left:
-                section.rank = -section.left
+        self._threads.stop()
+
+    # The consumer
+
+    def _in_order(self, windows: list[_WindowState]) -> Iterator[Chunk]:
+        for state in windows:
+            self._awaited = state
+            while (item := self._threads.get(state.output)) is not None:
+                if isinstance(item, list):
+                    yield from self._in_order(item)
+                    continue
+                self._taken_bytes += item.waiting_bytes
+                yield item
+                if new := self._tally.new_records(item.in_doubt):
+                    encoder = JsonLinesEncoder(gzip=self._gzip)
+                    yield from (encoder.encode(new), encoder.flush())
+            if state.pagination:
+                self._tally.close(state.window, state.total, state.pagination)
+                state.pagination = None
+
+    def _check_counts(self) -> None:
+        if not self._tally.agrees_with([state.total for state in self._windows]):
+            # A count that was too high once does not mean that anything is missing.
+            counted: queue.SimpleQueue[None] = queue.SimpleQueue()
+            self._threads.start(partial(self._count_again, counted))
+            self._threads.get(counted)
+        totals = [state.total for state in self._windows]
+        self._tally.finish(totals, fail_if_incomplete=self._fail_if_incomplete)
+
+    # The threads
+
+    def _read_windows(self) -> None:
+        while state := self._take_window():
+            page = self._request(state, None)
+            if state.size is None:
+                self._count(state, page)
+            if parts := self._split(state, page):
+                with self._lock:
+                    self._to_read = sorted([*self._to_read, *parts], key=lambda part: part.window.start)
+                state.output.put(parts)
             else:
-                section.rank = section.window.start.timestamp()
+                self._read_to_end(state, page)
+            state.output.put(None)
 
-    def _near(self) -> list[_WindowState]:
-        return self._sections[: 2 * self._max_concurrency]
+    def _take_window(self) -> _WindowState | None:
+        """Take the earliest window that is to be read. If there are more of them, start one more thread."""
+        with self._lock:
+            if self._threads.stopped.is_set() or not self._to_read:
+                self._running -= 1
+                return None
+            state = self._to_read.pop(0)
+            if self._to_read and self._running < self._max_concurrency:
+                self._running += 1
+                self._threads.start(self._read_windows)
+            return state
 
-    def _read_on(self, section: _WindowState) -> None:
-        """Read the next page of a window."""
-        pages = section.pages or self._open(section)
-        if pages is None:
-            return
-        batch = next(pages, None)
-        with self._changed:
-            section.busy = False
-            if batch is None:
-                section.finished = True
-                self.counts.duplicates_dropped += section.pagination.duplicates if section.pagination else 0
-            else:
-                section.batches.append(batch)
-                section.delivered += sum(kept.count for kept in batch)
-                self._waiting_bytes += _size_of(batch)
-            self._rank()
-            self._changed.notify_all()
-
-    def _open(self, section: _WindowState) -> Iterator[list[RecordBatch]] | None:
-        """Ask for a window's first page. Return its pages, or None if the first shows that the window has to be cut."""
-        ask = partial(self._ask, section)
-        page = ask(None)
-        if section.size is None:
-            self._count_whole(page)
-        # Without a page token there is nothing more to come, whatever the total says.
-        if self._cut(section, page.total_records or 0 if page.next_page_token else 0):
-            return None
-        section.pagination = Pagination(ask, section.window, fail_if_incomplete=self._fail_if_incomplete)
-        section.expected = page.total_records or 0
-        section.pages = section.pagination.batches(page)
-        with self._changed:
-            # Of a sum with a part that is not known nothing can be said. A whole that is not known is not expected.
-            unknown = 0 if section.size is None else math.inf
-            self._in_parts += unknown if page.total_records is None else page.total_records
-            if page.total_records is None and not self._without_total:
-                self._without_total = True
-                log.warning("Zoom does not say how many engagements there are: whether all came cannot be checked.")
-        return section.pages
-
-    def _ask(self, section: _WindowState, page_token: str | None) -> Page:
-        parameters = self._query.parameters(section.window, next_page_token=page_token)
-        return self._client.get(PATH, parameters, parse_page, self._stop, priority=lambda: section.rank)
-
-    def _cut(self, section: _WindowState, total: int) -> bool:
-        """Cut a window that holds too much into smaller ones.
-
-        The cuts depend on what Zoom counts, and not on the order in which threads get there: the same data gives
-        the same windows, and the same output.
-        """
-        size = section.size or min(max(total * self._months / self._streams, _SMALL), self._largest)
-        if total <= size * _TOLERANCE:
-            return False
-        windows = section.window.split(math.ceil(total / size))
-        if len(windows) == 1:
-            return False
-        density = total / (section.window.end - section.window.start).total_seconds()
-        parts = [
-            _WindowState(window, size, expected=density * (window.end - window.start).total_seconds())
-            for window in windows
-        ]
-        with self._changed:
-            place = self._sections.index(section)
-            self._sections[place : place + 1] = parts
-            self._changed.notify_all()
-        self._start_threads()
-        return True
-
-    def _count_whole(self, page: Page) -> None:
-        with self._changed:
-            self._unasked -= 1
+    def _count(self, state: _WindowState, page: Page) -> None:
+        state.total = page.total_records
+        with self._lock:
+            self._to_count -= 1
             self.counts.expected += page.total_records or 0
-            self.counts.all_asked = self._unasked == 0
+            self.counts.all_counted = self._to_count == 0
 
+    def _count_again(self, counted: queue.SimpleQueue[None]) -> None:
+        for state in self._windows:
+            total = self._request(state, None).total_records
+            if total is not None and state.total is not None:
+                state.total = min(state.total, total)
+        counted.put(None)
 
-def _size_of(batch: list[RecordBatch]) -> int:
-    return sum(len(kept.lines) for kept in batch)
+    def _split(self, state: _WindowState, page: Page) -> list[_WindowState]:
+        # Without a page token there is nothing more to come, whatever the total is.
+        total = page.total_records or 0 if page.next_page_token else 0
+        size = state.size or window_size(total * len(self._windows), self._concurrent)
+        return [_WindowState(window, size) for window in split(state.window, total, size)]
+
+    def _read_to_end(self, state: _WindowState, page: Page) -> None:
+        state.total, state.left = page.total_records, page.total_records or 0
+        request = partial(self._request, state)
+        state.pagination = Pagination(request, state.window, fail_if_incomplete=self._fail_if_incomplete)
+        encoder = JsonLinesEncoder(gzip=self._gzip)
+        for batches in state.pagination.pages(page):
+            for batch in batches:
+                with self._lock:
+                    self._read_records += len(batch.records)
+                    state.left -= len(batch.records)
+                for chunk in encoder.encode_batch(batch):
+                    self._put(state, chunk)
+        self._put(state, encoder.flush())
+
+    def _put(self, state: _WindowState, chunk: Chunk) -> None:
+        """Hand a chunk to the consumer; if too much waits already, only when the consumer has nothing else to take."""
+        while self._put_bytes - self._taken_bytes >= _MAX_WAITING_BYTES and not (
+            state is self._awaited and state.output.empty()
+        ):
+            if self._threads.stopped.wait(_POLL_INTERVAL):
+                raise ReadCancelled
+        with self._lock:
+            self._put_bytes += chunk.waiting_bytes
+        state.output.put(chunk)
+
+    def _request(self, state: _WindowState, page_token: str | None) -> Page:
+        parameters = self._query.parameters(state.window, next_page_token=page_token)
+        return self._client.get(
+            PATH, parameters, parse_page, self._threads.stopped, priority=partial(self._priority, state)
+        )
+
+    def _priority(self, state: _WindowState) -> float:
+        """Return when a window's next request should be sent, relative to those of others: the lowest comes first."""
+        if state.pagination is None:
+            return -math.inf
+        left = self.counts.expected - self._read_records if self.counts.all_counted else math.inf
+        if 0 < left < state.left * self._concurrent:
+            return -state.left
+        return state.window.start.timestamp()

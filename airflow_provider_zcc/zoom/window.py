@@ -1,4 +1,4 @@
-"""A stretch of time that is asked for at once, and which records belong to it."""
+"""A range of time that one request covers, and which records belong to it."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
 
-#: Zoom refuses a range of more than one month; 28 days fit into every month.
+#: Zoom rejects a range of more than one month; 28 days fit into every month.
 LONGEST_WINDOW = timedelta(days=28)
 _SECOND = timedelta(seconds=1)
-#: Of a minute: where a window is cut.
+#: Second of the minute at which windows are split. Fewer engagements start then than at full minutes and hours.
 _QUIET_SECOND = 37
 
 
 class Place(enum.Enum):
-    """Where a record lies, seen from a window."""
+    """Where a record belongs, seen from a window."""
 
     INSIDE = enum.auto()
-    #: The next window, or the next interval, asks from this instant on and gets the record.
-    LATER = enum.auto()
-    #: It cannot be told, or the record did not begin in the window: keep it, and look out for a second copy.
-    UNSURE = enum.auto()
+    #: The next window, or the next interval, starts at this instant and returns the record too.
+    NEXT = enum.auto()
+    #: Its time is ambiguous, unreadable or outside of the window: keep it, unless another window has returned it.
+    IN_DOUBT = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """The half-open interval ``[start, end)``, in whole seconds.
 
-    Zoom's bounds are both inclusive, with a resolution of one second. So a window asks for ``end`` as well,
-    and leaves the records of that second to the next window.
+    Zoom's bounds are both inclusive, with a resolution of one second. So a request for a window covers the second
+    of its ``end`` too, and the records of that second are left to the next window.
 
     :param start: first instant, UTC.
     :param end: the instant after the last, UTC.
-    :param timezone: the one in which Zoom writes the times of its answer.
+    :param timezone: in which Zoom writes the times of its response.
     """
 
     start: datetime
@@ -41,80 +41,79 @@ class Window:
     timezone: tzinfo = UTC
 
     def split(self, parts: int) -> list[Window]:
-        """Cut the window into equal parts. The second of a cut is asked for on both sides, so it should be a quiet one.
+        """Split the window into parts of equal length.
 
         :param parts: how many; there are fewer if they would be shorter than a minute.
         """
         minutes = (self.start + (self.end - self.start) * part / parts for part in range(1, parts))
-        # Traffic peaks at full hours and minutes.
         quiet = {minute.replace(second=_QUIET_SECOND, microsecond=0) for minute in minutes}
-        cuts = [self.start, *sorted(cut for cut in quiet if self.start < cut < self.end), self.end]
-        return [Window(start, end, self.timezone) for start, end in pairwise(cuts)]
+        bounds = [self.start, *sorted(bound for bound in quiet if self.start < bound < self.end), self.end]
+        return [Window(start, end, self.timezone) for start, end in pairwise(bounds)]
 
     def place(self, start_time: object) -> Place:
-        """Tell where a record belongs. Only one that certainly began in the second of the end is left to others.
+        """Return where a record belongs. Only one that certainly started in the second of the end is left to the next.
 
-        :param start_time: the record's ``start_time`` as it came.
+        :param start_time: the record's, as Zoom sent it.
         """
         instants = possible_instants(start_time, self.timezone)
         after_end = self.end + _SECOND
         candidates = [instant for instant in instants if self.start <= instant < after_end]
         if candidates and min(candidates) >= self.end:
-            return Place.LATER
+            return Place.NEXT
         if candidates and all(self.start <= instant < self.end for instant in instants):
             return Place.INSIDE
-        return Place.UNSURE
+        return Place.IN_DOUBT
 
 
 def possible_instants(text: object, timezone: tzinfo) -> tuple[datetime, ...]:
-    """Read one of Zoom's times.
+    """Parse one of Zoom's times.
 
-    The ``Z`` of ``yyyy-MM-ddTHH:mm:ssZ`` is a literal: the time is a reading of the clock in the timezone of
-    the request. Where daylight saving repeats an hour, that is two instants; an offset makes it one.
+    The ``Z`` of ``yyyy-MM-ddTHH:mm:ssZ`` is a literal: it is local time in the timezone of the request. Where
+    daylight saving repeats an hour, that can be two instants; with an offset, it is always one.
 
-    :param text: the time as it came.
-    :param timezone: the request's.
-    :return: the instants in UTC that it can mean; none if it is unreadable.
+    :param text: the time, as Zoom sent it.
+    :param timezone: of the request.
+    :return: the instants that it can mean, in UTC; none if it is unreadable.
     """
     if not isinstance(text, str):
         return ()
     try:
-        moment = datetime.fromisoformat(text[:-1] if text.endswith(("Z", "z")) else text)
-        if moment.tzinfo is not None:
-            return (moment.astimezone(UTC),)
+        local = datetime.fromisoformat(text[:-1] if text.endswith(("Z", "z")) else text)
+        if local.tzinfo is not None:
+            return (local.astimezone(UTC),)
         if timezone is UTC:
-            return (moment.replace(tzinfo=UTC),)
-        readings = {moment.replace(tzinfo=timezone, fold=fold).astimezone(UTC) for fold in (0, 1)}
+            return (local.replace(tzinfo=UTC),)
+        instants = {local.replace(tzinfo=timezone, fold=fold).astimezone(UTC) for fold in (0, 1)}
     except (ValueError, OverflowError):
         return ()
-    return tuple(sorted(readings))
+    return tuple(sorted(instants))
 
 
 def windows_between(start: datetime, end: datetime, timezone: tzinfo) -> list[Window]:
-    """Cut an interval into as few windows as Zoom accepts.
+    """Split an interval into as few windows as Zoom accepts.
 
     :param start: first instant, UTC, whole seconds.
     :param end: the instant after the last, UTC, whole seconds.
-    :param timezone: the one in which Zoom writes the times of its answer.
+    :param timezone: in which Zoom writes the times of its response.
     """
-    cuts = [start]
-    while end - cuts[-1] > LONGEST_WINDOW:
-        cuts.append(cuts[-1] + LONGEST_WINDOW)
-    cuts.append(end)
-    return [Window(*bounds, timezone) for bounds in pairwise(cuts)]
+    bounds = [start]
+    while end - bounds[-1] > LONGEST_WINDOW:
+        bounds.append(bounds[-1] + LONGEST_WINDOW)
+    bounds.append(end)
+    return [Window(*pair, timezone) for pair in pairwise(bounds)]
 
 
 def after_first_pass(end: datetime, timezone: tzinfo) -> datetime | None:
-    """Find where to cut an interval whose end daylight saving makes ambiguous.
+    """Return where to split an interval whose end daylight saving makes ambiguous.
 
-    If the clock reads the time of ``end`` for the second time, a record with that reading may belong to the
-    first pass, and to the interval, or to ``end``, and to the next one. A cut just after the first pass leaves
-    one meaning to each side.
+    If the local time of ``end`` occurs for the second time, a record with that local time may belong to the first
+    occurrence, and so to the interval, or to ``end``, and so to the next interval. When the interval is split just
+    after the first occurrence, each of its parts contains at most one of the two.
 
     :param end: the end of the interval, UTC.
-    :param timezone: the one in which Zoom writes the times of its answer.
-    :return: the second after the first pass; None if the reading is not repeated or has its first pass at ``end``.
+    :param timezone: in which Zoom writes the times of its response.
+    :return: the second after the first occurrence; None if there is only one, or ``end`` is the first.
     """
-    reading = end.astimezone(timezone).replace(tzinfo=None).isoformat()
-    first_pass = possible_instants(reading, timezone)[0]
-    return first_pass + _SECOND if first_pass < end else None
+    local = end.astimezone(timezone).replace(tzinfo=None).isoformat()
+    first = possible_instants(local, timezone)[0]
+    return first + _SECOND if first < end else None

@@ -88,7 +88,7 @@ def zoom(start_zoom: StartZoom) -> RecordedSimulator:
 
 
 def read(start: datetime = START, end: datetime = START + DAY, **filters: Any) -> int:
-    return sum(len(batch.splitlines()) for batch in ZoomContactCenterHook().reader(start, end, **filters).batches())
+    return sum(len(chunk.splitlines()) for chunk in ZoomContactCenterHook().reader(start, end, **filters).chunks())
 
 
 def assert_all_was_described(zoom: RecordedSimulator) -> list[Exchange]:

@@ -281,13 +281,15 @@ NONSENSE = [
     ),
 ]
 
-CIRCLE = MayRetry("lead in a circle")
-INCOMPLETE = MayRetry("reports 800 engagements .* Reading again brought no more")
-ALL_BUT_THE_LAST = MayRetry("reports 800 engagements .* delivered 700.* Reading again brought no more")
+CIRCLE = MayRetry("Pagination of .* is looping")
+INCOMPLETE = MayRetry("reports 800 engagements .* Reading again returned no more")
+ALL_BUT_THE_LAST = MayRetry("reports 800 engagements .* returned 700.* Reading again returned no more")
 page_token_dies = partial(befalls_pages, "answer", status=400, body=PAGE_TOKEN_DIED)
 PAGES = [
     *rows(page_token_dies(), ALL_RECORDS, "page token dies", BEGINNING, MIDDLE, THREADS),
-    *rows(page_token_dies(FOR_EVER), MayRetry("page token .* ended early.* So did 3 more"), "page tokens die for ever"),
+    *rows(
+        page_token_dies(FOR_EVER), MayRetry("page token .* expired early.* Try again later"), "page tokens die for ever"
+    ),
     *rows(befalls("doubled", FOR_EVER), ALL_RECORDS, "every record comes twice", BEGINNING, MIDDLE, THREADS),
     *rows(befalls_pages("again"), ALL_RECORDS, "page repeats", BEGINNING, MIDDLE, THREADS),
     *rows(befalls_pages("again", FOR_EVER), CIRCLE, "pages repeat for ever"),
@@ -501,7 +503,7 @@ def test_records_that_lack_an_id_or_a_time_arrive_each_once(meet: Meet, pattern:
 
 def test_engagements_that_share_an_id_are_missed(meet: Meet):
     twins = Rewritten('("engagement_id": ?)"[^"]*"', r'\1"twin"')
-    meet(lambda _: [], BEGINNING, MayRetry("Reading again brought no more"), engagements=twins)
+    meet(lambda _: [], BEGINNING, MayRetry("Reading again returned no more"), engagements=twins)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Whatever the interval: its windows tile it, and every engagement has one of them, or is looked out for."""
+"""Whatever the interval: its windows tile it, and every engagement has one of them, or is in doubt."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def neighbours(draw: st.DrawFn) -> tuple[Query, Query]:
 
 @examples(300, 8_000)
 @given(queries=neighbours(), data=st.data())
-def test_an_engagement_belongs_to_one_window_of_the_interval_it_began_in_or_is_looked_out_for(
+def test_an_engagement_belongs_to_one_window_of_the_interval_it_began_in_or_is_in_doubt(
     queries: tuple[Query, Query], data: st.DataObject
 ) -> None:
     windows = [cut_again(data, query.windows()) for query in queries]
@@ -111,12 +111,12 @@ def test_an_engagement_belongs_to_one_window_of_the_interval_it_began_in_or_is_l
 
     for query, of_query in zip(queries, windows, strict=True):
         listing = [window for window in of_query if window.start <= began <= window.end]
-        keepers = [window for window in listing if window.place(text) is not Place.LATER]
-        unsure = [window for window in listing if window.place(text) is Place.UNSURE]
+        keepers = [window for window in listing if window.place(text) is not Place.NEXT]
+        in_doubt = [window for window in listing if window.place(text) is Place.IN_DOUBT]
         if query.start <= began < query.end:
             # A reader keeps the first copy of those in doubt, and the one that is certain.
             assert keepers
-            assert len(keepers) == 1 or keepers == unsure
+            assert len(keepers) == 1 or keepers == in_doubt
             assert len(keepers) == 1 or len(possible_instants(text, query.tz)) == 2
         else:
             assert not keepers
@@ -135,10 +135,10 @@ TIMES = st.one_of(
 @examples(500, 10_000)
 @given(text=TIMES | JSON_VALUES, zone=st.sampled_from(ZONES))
 def test_any_text_is_a_time_with_an_instant_or_two_or_none(text: object, zone: str) -> None:
-    clock = Query(ANCHORS[0], ANCHORS[0] + SECOND, Filters(timezone=zone)).tz
-    window = Window(ANCHORS[0], ANCHORS[0] + timedelta(days=1), clock)
+    tz = Query(ANCHORS[0], ANCHORS[0] + SECOND, Filters(timezone=zone)).tz
+    window = Window(ANCHORS[0], ANCHORS[0] + timedelta(days=1), tz)
 
-    found = possible_instants(text, clock)
+    found = possible_instants(text, tz)
 
     assert len(found) <= 2
     assert all(instant.utcoffset() == timedelta(0) for instant in found)
@@ -149,9 +149,9 @@ def test_any_text_is_a_time_with_an_instant_or_two_or_none(text: object, zone: s
 @examples(200, 8_000)
 @given(instant=instants(), zone=st.sampled_from(ZONES))
 def test_an_instant_is_among_those_that_its_spelling_can_mean(instant: datetime, zone: str) -> None:
-    clock = Query(instant, instant + SECOND, Filters(timezone=zone)).tz
+    tz = Query(instant, instant + SECOND, Filters(timezone=zone)).tz
 
-    meanings = [possible_instants(text, clock) for text in spellings(instant, zone)]
+    meanings = [possible_instants(text, tz) for text in spellings(instant, zone)]
 
     assert all(instant in found for found in meanings)
     assert [len(found) for found in meanings[1:]] == [1, 1]

@@ -1,4 +1,4 @@
-"""Whatever began when, however intervals are cut and pages come: each interval holds its engagements, each once."""
+"""Whatever started when, however intervals meet: each has the engagements that started in it, without duplicates."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from tests.zoom_simulator.server import SimulatorServer
 ZONES = ("America/Los_Angeles", "UTC", "Australia/Lord_Howe", "Europe/London", "Asia/Kathmandu", "Etc/UTC")
 SOME_DAY = datetime(2026, 11, 5, tzinfo=UTC)
 MOST_RECORDS, MOST_PAGES = 300, 40
-DIED = {"status": 400, "body": {"code": 300, "message": "The next page token is invalid or expired."}}
-TOKEN_DIED = {"status": 401, "body": {"code": 124, "message": "Invalid access token."}}
+EXPIRED = {"status": 400, "body": {"code": 300, "message": "The next page token is invalid or expired."}}
+TOKEN_EXPIRED = {"status": 401, "body": {"code": 124, "message": "Invalid access token."}}
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,19 @@ class Reading:
     """What is read, and how.
 
     :param zone: the query's timezone.
-    :param cuts: the bounds of intervals that meet.
-    :param starts: epoch seconds at which engagements begin.
+    :param bounds: of intervals that meet.
+    :param starts: epoch seconds at which engagements start.
+    :param window_size: records of a window, instead of thousands.
     """
 
     zone: str
-    cuts: tuple[datetime, ...]
+    bounds: tuple[datetime, ...]
     starts: tuple[int, ...]
     order: str
     offset_times: bool
     page_size: int
     max_concurrency: int
-    large: int
-    small: int
+    window_size: int
 
     @property
     def config(self) -> dict[str, object]:
@@ -93,34 +93,32 @@ def readings(draw: st.DrawFn) -> Reading:
         seconds.add(anchor + unit * (most + 1))
     # Bounds between two seconds move to the later one.
     part = timedelta(microseconds=draw(st.sampled_from((0, 0, 0, 1, 999_999))))
-    cuts = tuple(datetime.fromtimestamp(second, UTC) + part for second in sorted(seconds))
+    bounds = tuple(datetime.fromtimestamp(second, UTC) + part for second in sorted(seconds))
     page_size = draw(st.sampled_from((1, 2, 3, 7, 25, 100)))
-    starts = draw(begun(tuple(sorted(seconds)), anchor, unit))
-    small = draw(st.sampled_from((500, 500, 1, 2, 5, 20, 60)))
+    starts = draw(clusters(tuple(sorted(seconds)), anchor, unit))
     return Reading(
         zone,
-        cuts,
+        bounds,
         starts[: min(MOST_RECORDS, MOST_PAGES * page_size)],
         order=draw(st.sampled_from(("ascending", "descending", "shuffled"))),
         offset_times=draw(st.sampled_from((False, False, True))),
         page_size=page_size,
         max_concurrency=draw(st.integers(1, 8)),
-        large=max(small, draw(st.sampled_from((1, 10, 100, 3_000)))),
-        small=small,
+        window_size=draw(st.sampled_from((500, 100, 1, 2, 5, 20, 60))),
     )
 
 
 @st.composite
-def begun(draw: st.DrawFn, cuts: tuple[int, ...], anchor: int, unit: int) -> tuple[int, ...]:
+def clusters(draw: st.DrawFn, bounds: tuple[int, ...], anchor: int, unit: int) -> tuple[int, ...]:
     """Draw clusters: many in one second, one or two at either side of a bound, some spread between bounds."""
-    # Half an hour or an hour away, the clock may read the same again.
+    # Half an hour or an hour away, local time may be the same again.
     near = st.builds(
         lambda base, half_hours, offset: base + half_hours * 1_800 + offset,
-        st.sampled_from((*cuts, *cuts, anchor)),
+        st.sampled_from((*bounds, *bounds, anchor)),
         st.sampled_from((0, 0, 0, -2, -1, 1, 2)),
         st.sampled_from((0, 0, 0, 1, -1, 2, 36, 37, 38, 59)),
     )
-    anywhere = st.integers(cuts[0] - unit, cuts[-1] + unit)
+    anywhere = st.integers(bounds[0] - unit, bounds[-1] + unit)
     starts: list[int] = []
     for centre, count, gap in draw(
         st.lists(
@@ -138,7 +136,7 @@ def begun(draw: st.DrawFn, cuts: tuple[int, ...], anchor: int, unit: int) -> tup
 
 @st.composite
 def readings_of_repeated_hours(draw: st.DrawFn) -> Reading:
-    """Draw bounds and engagements of which many have the same reading of a clock that was put back."""
+    """Draw bounds and engagements many of which have the same local time in a repeated hour."""
     zone = draw(st.sampled_from(("America/Los_Angeles", "Europe/London", "Australia/Lord_Howe")))
     (change,) = changes_of_the_clock(zone)[1]
     put_back = 1_800 if zone == "Australia/Lord_Howe" else 3_600
@@ -150,16 +148,15 @@ def readings_of_repeated_hours(draw: st.DrawFn) -> Reading:
         int(change.timestamp()) + 900 * quarter + draw(st.sampled_from((0, 0, 37))) for quarter in sorted(quarters)
     ]
     beside = st.builds(
-        lambda cut, times, offset: cut + times * put_back + offset,
+        lambda bound, times, offset: bound + times * put_back + offset,
         st.sampled_from(seconds),
         st.sampled_from((0, -1, 1)),
         st.sampled_from((0, 0, 1, -1)),
     )
     starts = draw(st.lists(beside, min_size=1, max_size=20))
-    # Windows are cut at second 37 of a minute.
+    # Windows are split at second 37 of a minute.
     first, minutes = int(change.timestamp()) + 900 * min(quarters) + 37, draw(st.sampled_from((240, 0, 60, 120)))
     starts += [first + 60 * number for number in range(minutes)]
-    small = max(1, len(starts) // draw(st.sampled_from((1, 2, 2, 3, 3, 4, 5, 50))))
     return Reading(
         zone,
         tuple(datetime.fromtimestamp(second, UTC) for second in seconds),
@@ -168,12 +165,11 @@ def readings_of_repeated_hours(draw: st.DrawFn) -> Reading:
         offset_times=draw(st.sampled_from((False, False, False, True))),
         page_size=draw(st.sampled_from((7, 25, 100))),
         max_concurrency=draw(st.integers(1, 8)),
-        large=small + draw(st.integers(0, 60)),
-        small=small,
+        window_size=max(1, len(starts) // draw(st.sampled_from((1, 2, 2, 3, 3, 4, 5, 50)))),
     )
 
 
-#: All may befall several requests, and none stands in the way of reading everything.
+#: All may affect several requests, and none prevents reading everything.
 FAULTS = st.lists(
     st.builds(
         replace,
@@ -181,8 +177,8 @@ FAULTS = st.lists(
             [
                 Fault("doubled"),
                 Fault("again", on="next"),
-                Fault("answer", on="next", details=DIED),
-                Fault("answer", details=TOKEN_DIED),
+                Fault("answer", on="next", details=EXPIRED),
+                Fault("answer", details=TOKEN_EXPIRED),
                 Fault("delay", details={"seconds": 0.005}),
             ]
         ),
@@ -190,19 +186,18 @@ FAULTS = st.lists(
         times=st.integers(1, 2),
     ),
     max_size=3,
-    # Three tokens in a row that die are an error.
+    # Three tokens in a row that expire are an error.
     unique_by=lambda fault: (fault.kind, fault.details.get("status")),
 )
 
 
 @contextmanager
 def in_small_portions(reading: Reading) -> Iterator[None]:
-    """Let pages and windows be small, so that few records make many of them."""
+    """Make pages and windows small, so that few records fill many of them."""
     defaults = Query.parameters.__kwdefaults__
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(defaults, "page_size", reading.page_size)
-        patch.setattr(reader_module, "_LARGE", reading.large)
-        patch.setattr(reader_module, "_SMALL", reading.small)
+        patch.setattr(reader_module, "window_size", lambda *_: reading.window_size)
         yield
 
 
@@ -215,13 +210,15 @@ def client_of(server: SimulatorServer) -> Iterator[ZoomClient]:
         yield client
 
 
+def reader_of(client: ZoomClient, reading: Reading, start: datetime, end: datetime) -> EngagementReader:
+    query = Query(start, end, Filters(timezone=reading.zone))
+    return EngagementReader(client, query, max_concurrency=reading.max_concurrency)
+
+
 def read(client: ZoomClient, reading: Reading, start: datetime, end: datetime) -> list[bytes]:
-    reader = EngagementReader(
-        client, Query(start, end, Filters(timezone=reading.zone)), max_concurrency=reading.max_concurrency
-    )
+    reader = reader_of(client, reading, start, end)
     with in_small_portions(reading):
-        text = b"".join(reader.batches())
-    lines = text.split(b"\n")
+        lines = b"".join(reader.chunks()).split(b"\n")
     assert lines.pop() == b""
     assert reader.counts.records == len(lines)
     return lines
@@ -240,11 +237,11 @@ def truth(engagements: Engagements, reading: Reading, start: datetime, end: date
     return [on_one_line(text) for text in engagements.truth(start, end, reading.style)]
 
 
-def assert_each_interval_holds_its_own_once(server: SimulatorServer, reading: Reading, faults: list[Fault]) -> None:
+def assert_each_interval_has_its_own(server: SimulatorServer, reading: Reading, faults: list[Fault]) -> None:
     engagements = Engagements(reading.starts)
     server.simulator.__init__(engagements, Config(**reading.config))  # type: ignore[misc, arg-type]
     server.simulator.faults = [replace(fault) for fault in faults]
-    intervals = list(pairwise(reading.cuts))
+    intervals = list(pairwise(reading.bounds))
 
     with client_of(server) as client:
         found = [read(client, reading, *interval) for interval in intervals]
@@ -252,57 +249,63 @@ def assert_each_interval_holds_its_own_once(server: SimulatorServer, reading: Re
     assert [sorted(lines) for lines in found] == [
         sorted(truth(engagements, reading, *interval)) for interval in intervals
     ]
-    whole = truth(engagements, reading, reading.cuts[0], reading.cuts[-1])
+    whole = truth(engagements, reading, reading.bounds[0], reading.bounds[-1])
     assert Counter(chain.from_iterable(found)) == Counter(whole)
     assert len(set(whole)) == len(whole)
 
 
 @examples(80, 1_500)
 @given(reading=readings(), faults=FAULTS)
-def test_intervals_that_meet_hold_each_the_engagements_that_began_in_it_once(
+def test_intervals_that_meet_have_each_the_engagements_that_started_in_it(
     server: SimulatorServer, reading: Reading, faults: list[Fault]
 ) -> None:
-    assert_each_interval_holds_its_own_once(server, reading, faults)
+    assert_each_interval_has_its_own(server, reading, faults)
 
 
 @examples(100, 1_500)
 @given(reading=readings_of_repeated_hours(), faults=FAULTS)
-def test_intervals_that_meet_in_an_hour_that_the_clock_repeats_hold_each_their_own_once(
+def test_intervals_that_meet_in_a_repeated_hour_have_each_their_own(
     server: SimulatorServer, reading: Reading, faults: list[Fault]
 ) -> None:
-    assert_each_interval_holds_its_own_once(server, reading, faults)
+    assert_each_interval_has_its_own(server, reading, faults)
 
 
 @examples(30, 400)
 @given(reading=readings() | readings_of_repeated_hours())
-def test_what_is_counted_in_an_interval_is_what_is_read_from_it(server: SimulatorServer, reading: Reading) -> None:
+def test_what_is_counted_in_an_interval_is_what_is_read_from_it_and_reported(
+    server: SimulatorServer, reading: Reading
+) -> None:
     engagements = Engagements(reading.starts)
     server.simulator.__init__(engagements, Config(**reading.config))  # type: ignore[misc, arg-type]
 
     with client_of(server) as client:
-        counted = [count(client, reading, *interval) for interval in pairwise(reading.cuts)]
+        for interval in pairwise(reading.bounds):
+            reader = reader_of(client, reading, *interval)
+            with in_small_portions(reading):
+                list(reader.chunks())
 
-    assert counted == [len(truth(engagements, reading, *interval)) for interval in pairwise(reading.cuts)]
+            expected = len(truth(engagements, reading, *interval))
+            assert (count(client, reading, *interval), reader.counts.reported) == (expected, expected)
 
 
 @examples(30, 400)
 @given(reading=readings() | readings_of_repeated_hours(), late=st.lists(st.integers(0, 40), min_size=2, max_size=2))
-def test_a_second_reading_gives_the_same_bytes_whichever_page_is_late(
+def test_reading_again_gives_the_same_bytes_whichever_page_is_late(
     server: SimulatorServer, reading: Reading, late: list[int]
 ) -> None:
     server.simulator.__init__(Engagements(reading.starts), Config(**reading.config))  # type: ignore[misc, arg-type]
 
     with client_of(server) as client:
-        first = read(client, reading, reading.cuts[0], reading.cuts[-1])
+        first = read(client, reading, reading.bounds[0], reading.bounds[-1])
         server.simulator.faults = [Fault("delay", after=after, details={"seconds": 0.02}) for after in late]
-        second = read(client, reading, reading.cuts[0], reading.cuts[-1])
+        second = read(client, reading, reading.bounds[0], reading.bounds[-1])
 
     assert first == second
 
 
 @examples(60, 800)
 @given(reading=readings() | readings_of_repeated_hours(), data=st.data())
-def test_engagements_that_arrive_during_the_reading_neither_push_out_nor_repeat_those_that_were_there(
+def test_engagements_that_arrive_during_the_reading_neither_displace_nor_repeat_others(
     growing_server: SimulatorServer, reading: Reading, data: st.DataObject
 ) -> None:
     numbers = st.integers(0, max(0, len(reading.starts) - 1))
@@ -310,7 +313,7 @@ def test_engagements_that_arrive_during_the_reading_neither_push_out_nor_repeat_
         reading.starts, data.draw(st.dictionaries(numbers, st.integers(0, 60), max_size=40), label="later")
     )
     growing_server.simulator.__init__(engagements, Config(**reading.config))  # type: ignore[misc, arg-type]
-    intervals = list(pairwise(reading.cuts))
+    intervals = list(pairwise(reading.bounds))
 
     with client_of(growing_server) as client:
         found = [read(client, reading, *interval) for interval in intervals]

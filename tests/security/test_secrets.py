@@ -710,7 +710,7 @@ def test_an_s3_that_cannot_be_written_to_makes_nobody_tell_anything(
 def test_no_object_shows_what_it_knows(world: World) -> None:
     hook = ZoomContactCenterHook()
     reader = hook.reader(START, END, consumer_number=ASKED_NUMBER)
-    assert sum(batch.count(b"\n") for batch in reader.batches()) > 0
+    assert sum(chunk.count(b"\n") for chunk in reader.chunks()) > 0
     client, settings = hook._client, hook._settings
     session = hook.get_conn()
 

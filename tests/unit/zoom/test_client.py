@@ -522,8 +522,8 @@ def test_the_limiter_learns_the_limit_and_the_rest_from_readable_headers(
 
     fetch(client)
 
-    assert limiter.accepted.call_args_list == [mocker.call(remaining)]
-    assert limiter.announced.call_args_list == ([mocker.call(limit)] if limit else [])
+    assert limiter.on_success.call_args_list == [mocker.call(remaining)]
+    assert limiter.on_limit.call_args_list == ([mocker.call(limit)] if limit else [])
 
 
 def test_of_the_requests_that_wait_for_their_turn_the_lowest_rank_is_sent_first(simulator: SimulatorServer) -> None:

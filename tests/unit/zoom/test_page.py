@@ -23,27 +23,11 @@ FAITHFUL = [
 ]
 
 
-#: Escapes of half a character, as text that JavaScript cut in the middle of an emoji ends with.
-HALVES = [
-    rb"\ud800 x",
-    rb"x \ud83d",
-    rb"\udc4b x",
-    rb"\ud83d\ud83d",
-    rb"\udc4b\ud83d",
-    rb"\uD83D x",
-    rb"\uDc4B x",
-    rb"\ud83D\n",
-    rb"\ud83dudc4b",
-    rb"\ud83d\u0041",
-    rb"\ud83d\\udc4b",
-    rb"a real \ud83d\udc4b beside \ud83d",
-    rb"half \ud83d\ud83d\udc4b",
-    rb"a real \uD83D\uDC4B\udc4b",
-    rb"a real \ud83D\uDc4B beside \uDFFF",
-    rb"a backslash \\\ud800",
-    rb"two backslashes \\\\\ud83d and \\ud83d",
-    rb"a quote \"\ud800\"",
-    rb"\ud800" * 50,
+#: Lone surrogates, as JavaScript leaves them when it cuts a text within an emoji.
+LONE_SURROGATES = [
+    *(rb"\ud800 x", rb"x \uD83D", rb"\uDc4B x", rb"\ud83d\ud83d", rb"\udc4b\ud83d", rb"\ud83dudc4b", rb"\ud83d\u0041"),
+    *(rb"a pair \ud83d\udc4b beside \ud83d", rb"\ud83d\ud83d\udc4b", rb"a pair \uD83D\uDC4B\udc4b", rb"\ud800" * 50),
+    *(rb"a backslash \\\ud800", rb"two \\\\\ud83d and \\ud83d", rb"\ud83d\\udc4b", rb"a quote \"\ud800\""),
 ]
 
 
@@ -56,15 +40,11 @@ def page_of(*records: bytes, **head: object) -> bytes:
 def test_a_record_keeps_its_bytes(record: bytes) -> None:
     page = parse_page(page_of(b'{"engagement_id":"before"}', record, b'{"engagement_id":"after"}'))
 
-    assert [kept.line for kept in page.records] == [
-        b'{"engagement_id":"before"}',
-        record,
-        b'{"engagement_id":"after"}',
-    ]
+    assert [kept.line for kept in page.records][1:-1] == [record]
 
 
-@pytest.mark.parametrize("text", HALVES)
-def test_half_a_character_survives_byte_for_byte(text: bytes) -> None:
+@pytest.mark.parametrize("text", LONE_SURROGATES)
+def test_a_lone_surrogate_stays_byte_for_byte(text: bytes) -> None:
     record = b'{"engagement_id":"a","note":"' + text + b'","start_time":"2026-11-05T00:00:00Z"}'
     before, after = b'{"engagement_id":"before"}', rb'{"engagement_id":"after","note":"\ufffd \ud83d\udc4b"}'
 
@@ -73,54 +53,23 @@ def test_half_a_character_survives_byte_for_byte(text: bytes) -> None:
     assert [kept.line for kept in page.records] == [before, record, record.replace(b'"a"', b'"b"'), after]
     assert [kept.identity for kept in page.records] == ["before", "a", "b", "after"]
     assert (page.records[1].start_time, page.next_page_token) == ("2026-11-05T00:00:00Z", "t")
-    assert json.loads(bytes(page.records[1].line))["note"] == json.loads(b'"' + text + b'"')
+    assert json.loads(page.records[1].line)["note"] == json.loads(b'"' + text + b'"')
 
 
-@pytest.mark.parametrize("text", [rb"\ud8zz", rb"\ud8", rb"\ud83d\q", rb"\udc", rb"\ud800\udczz"])
-def test_an_escape_that_is_none_makes_the_answer_unreadable(text: bytes) -> None:
-    with pytest.raises(TransientError):
-        parse_page(page_of(b'{"engagement_id":"a","note":"' + text + b'"}'))
+def test_lone_surrogates_outside_of_the_records_or_beside_line_breaks_do_no_harm() -> None:
+    record = b'{\r\n"engagement_id": "a",\n"note": "\\n \\ud800"\n}'
+    body = rb'{"note":"\ud800","engagements":[%b],"\udc00":1,"total_records":1}' % record
+
+    assert [kept.line for kept in parse_page(body).records] == [b'{"engagement_id": "a","note": "\\n \\ud800"}']
 
 
-def test_half_a_character_outside_of_the_records_is_no_harm() -> None:
-    body = rb'{"note":"\ud800","engagements":[{"engagement_id":"a"}],"\udc00":1,"total_records":1}'
-
-    page = parse_page(body)
-
-    assert [kept.line for kept in page.records] == [b'{"engagement_id":"a"}']
-
-
-def test_records_with_half_a_character_lose_line_breaks_between_tokens_and_nothing_else() -> None:
-    (kept,) = parse_page(page_of(b'{\r\n"engagement_id": "a",\n"note": "\\n \\ud800"\n}')).records
-
-    assert kept.line == b'{"engagement_id": "a","note": "\\n \\ud800"}'
+ESCAPES = [rb"\ud83d", rb"\uDC4B", rb"\ud83d\udc4b", rb"\uD83D\uDC4B", rb"\\", rb"\"", rb"\u00e9", b"u", b"ud800", b" "]
+TEXTS = st.lists(st.sampled_from(ESCAPES), max_size=8).map(b"".join)
 
 
 @settings(deadline=None, derandomize=True)
-@given(
-    st.lists(
-        st.lists(
-            st.sampled_from(
-                [
-                    rb"\ud83d",
-                    rb"\uDC4B",
-                    rb"\ud83d\udc4b",
-                    rb"\uD83D\uDC4B",
-                    rb"\\",
-                    rb"\"",
-                    rb"\u00e9",
-                    b"u",
-                    b"ud800",
-                    b" ",
-                ]
-            ),
-            max_size=8,
-        ).map(b"".join),
-        min_size=1,
-        max_size=4,
-    )
-)
-def test_any_escapes_survive_byte_for_byte(texts: list[bytes]) -> None:
+@given(st.lists(TEXTS, min_size=1, max_size=4))
+def test_any_escapes_stay_byte_for_byte(texts: list[bytes]) -> None:
     records = [b'{"engagement_id":"%d","note":"%s"}' % (number, text) for number, text in enumerate(texts)]
 
     page = parse_page(page_of(*records))
@@ -135,7 +84,7 @@ def test_line_breaks_between_tokens_are_taken_out_and_nothing_else_is() -> None:
     (kept,) = parse_page(page_of(record)).records
 
     assert kept.line == b'{  "engagement_id": "a",\t"note": "kept: X \\n \\r",  "list": [1,2 ]}'
-    assert json.loads(bytes(kept.line)) == json.loads(record)
+    assert json.loads(kept.line) == json.loads(record)
 
 
 @pytest.mark.parametrize(
@@ -145,39 +94,31 @@ def test_line_breaks_between_tokens_are_taken_out_and_nothing_else_is() -> None:
         (rb'{"engagement_id":"\u00e4\n"}', "ä\n", None),
         (b'{"engagement_id":""}', b'{"engagement_id":""}', None),
         (b'{"engagement_id":null,"start_time":7}', b'{"engagement_id":null,"start_time":7}', 7),
-        (b'{"engagement_id":7}', b'{"engagement_id":7}', None),
+        (b'{"engagement_id":7}', 7, None),
+        (b'{"engagement_id":"7"}', "7", None),
+        (b'{"engagement_id":90071992547409931234567890}', 90071992547409931234567890, None),
+        (b'{"engagement_id":7.5}', b'{"engagement_id":7.5}', None),
+        (b'{"engagement_id":true}', b'{"engagement_id":true}', None),
         (b'{"engagement_id":["a"]}', b'{"engagement_id":["a"]}', None),
         (b'{"a":\n1}', b'{"a":1}', None),
     ],
 )
 def test_a_record_is_known_by_its_id_and_without_one_by_its_line(
-    record: bytes, identity: str | bytes, start_time: object
+    record: bytes, identity: str | int | bytes, start_time: object
 ) -> None:
     (kept,) = parse_page(page_of(record)).records
 
     assert (kept.identity, kept.start_time) == (identity, start_time)
 
 
+UNKNOWN_TOTALS = (None, -1, "-1", "many", "", "1.5", 1.5, True, [3], {"total": 3}, "9" * 5_000)
+
+
 @pytest.mark.parametrize(
-    ("value", "total"), [(3, 3), ("3", 3), (" 3 ", 3), (None, None), (0, 0), ("0", 0), (10**12, 10**12)]
+    ("value", "total"), [(3, 3), ("3", 3), (0, 0), ("0", 0), (10**12, 10**12), *((v, None) for v in UNKNOWN_TOTALS)]
 )
 def test_the_total_is_a_number_in_either_spelling_or_unknown(value: object, total: int | None) -> None:
     assert parse_page(page_of(b"{}", total_records=value)).total_records == total
-
-
-@pytest.mark.parametrize("value", ["many", "", "1.5", "\uff11x"])
-def test_a_total_that_is_not_a_number_is_an_unreadable_answer(value: str) -> None:
-    with pytest.raises(TransientError) as error:
-        parse_page(page_of(total_records=value))
-
-    assert str(error.value) == (
-        "Zoom's answer is not a page of engagements: it is not text in UTF-8 or not a number. "
-        "Look at Zoom's status page if this goes on."
-    )
-
-
-def test_an_absent_total_is_unknown() -> None:
-    assert parse_page(b'{"engagements": []}').total_records is None
 
 
 @pytest.mark.parametrize(
@@ -191,12 +132,6 @@ def test_an_absent_total_is_unknown() -> None:
 )
 def test_the_last_page_has_an_empty_a_null_or_no_page_token(head: bytes, token: str | None) -> None:
     assert parse_page(b'{"engagements": [], ' + head + b"}").next_page_token == token
-
-
-def test_the_range_is_what_zoom_echoes() -> None:
-    page = parse_page(page_of(**{"from": "2026-11-05T00:00:00Z", "to": None}))
-
-    assert page.range == ("2026-11-05T00:00:00Z", None)
 
 
 @pytest.mark.parametrize("body", [b'{"total_records": 0}', b'{"total_records": "0", "engagements": null}'])
@@ -225,20 +160,22 @@ def test_no_list_is_an_empty_page_where_zoom_counts_none(body: bytes) -> None:
         b'{"engagements": [{"note": "Private words \xed\xa0\x80"}]}',
         b'{"engagements": [], "note": "\xc3"}',
         b'{"engagements": [], "next_page_token": ["Private words"]}',
-        b'{"engagements": [], "total_records": {"Private words": 1}}',
+        b'{"engagements": null, "total_records": "Private words"}',
         '{"engagements": []}'.encode("utf-16"),
         rb'{"engagements": [{"note": "Private words \ud800}]}',
-        rb'{"engagements": [{"note": "Private words \ud8"}]}',
+        *(
+            rb'{"engagements": [{"note": "Private words %b"}]}' % bad
+            for bad in (rb"\ud8", rb"\ud8zz", rb"\ud83d\q", rb"\ud800\udczz")
+        ),
         b'{"engagements": [{"note": "Private words", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
         b'{"engagements": [], "note": "Private words", "deep": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}",
         b"[" * 100_000,
     ],
     ids=lambda body: repr(body[:60]),
 )
-def test_what_is_not_a_page_is_a_passing_error_that_quotes_nothing(body: bytes) -> None:
+def test_what_is_not_a_page_is_a_transient_error_that_quotes_nothing(body: bytes) -> None:
     with pytest.raises(TransientError) as error:
         parse_page(body)
 
-    assert str(error.value).startswith("Zoom's answer is not a page of engagements: ")
-    assert str(error.value).endswith(". Look at Zoom's status page if this goes on.")
+    assert str(error.value).startswith("Zoom's response is not a page of engagements: ")
     assert "Private words" not in "".join(traceback.format_exception(error.value))

@@ -273,7 +273,7 @@ def holds(interval: Query, instant: datetime, *, with_offset: bool) -> bool:
     clock = ZoneInfo(interval.filters.timezone)
     text = instant.astimezone(clock).isoformat() if with_offset else f"{instant.astimezone(clock):%Y-%m-%dT%H:%M:%SZ}"
     answering = [window for window in interval.windows() if window.start <= instant <= window.end]
-    return any(window.place(text) is not Place.LATER for window in answering)
+    return any(window.place(text) is not Place.NEXT for window in answering)
 
 
 @settings(deadline=None, derandomize=True)
