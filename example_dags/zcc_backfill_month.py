@@ -1,14 +1,14 @@
 """
-A month of Zoom Contact Center engagements in S3, one mapped task a day, on as many workers as there are.
+A month of Zoom Contact Center engagements in S3, one mapped task per day, on as many workers as there are.
 
-Trigger it with the month, as `{"month": "2026-10"}`; `first_day` and `last_day` narrow it. A month that is not over
-ends with yesterday. Each day stands for itself: its task alone is retried or cleared, and replaces the day's object
-whole. The keys and the asset are those of `zcc_daily`, so what is scheduled on that counts the days anew.
+Trigger it with the month, as in `{"month": "2026-10"}`; `first_day` and `last_day` narrow it. A month that is not over
+ends with yesterday. Each day has its own task, which can be retried or cleared on its own and replaces the whole object
+of its day. The keys and the asset are those of `zcc_daily`, so a Dag that is scheduled on the asset runs for each day.
 
 However many workers there are, they share the account's rate limit: `max_active_tis_per_dag` bounds the days that are
-read at once, in all runs of this Dag. To bound what several Dags read from the account, make a pool
+read at the same time, in all runs of this Dag. To bound what several Dags read from the account, create a pool
 (`airflow pools set zoom 4 "Tasks that read from Zoom"`) and name it in `ZCC_POOL`, or here. A task whose pool does not
-exist waits for ever.
+exist waits forever.
 
 If a worker dies, its tasks fail once they have sent no heartbeat for `[scheduler] task_instance_heartbeat_timeout`
 (five minutes), and are retried after their `retry_delay` (another five), wherever there is a worker.
@@ -42,7 +42,7 @@ with DAG(
 
     @task
     def days(params: dict[str, Any] | None = None) -> list[dict[str, str]]:
-        """List the wanted days of the month that are over, and where each goes."""
+        """List the requested days of the month that are over."""
         chosen = params or {}
         month = pendulum.from_format(chosen["month"], "YYYY-MM", tz="UTC")
         last_day = min(chosen["last_day"], month.days_in_month)
@@ -50,18 +50,12 @@ with DAG(
         over = [start for start in starts if start + timedelta(days=1) <= pendulum.now("UTC")]
         if not over:
             raise ValueError(f"None of these days is over: {chosen}. Choose a month that has begun, and days of it.")
-        return [
-            {
-                "start": start.isoformat(),
-                "end": start.add(days=1).isoformat(),
-                "s3_key": f"zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",
-            }
-            for start in over
-        ]
+        return [{"start": start.isoformat(), "end": start.add(days=1).isoformat()} for start in over]
 
     EngagementsToS3Operator.partial(
         task_id="engagements_to_s3",
         s3_bucket="{{ var.value.get('zcc_bucket', 'my-lake') }}",
+        s3_key="zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",
         map_index_template="{{ task.start[:10] }}",
         pool=os.environ.get("ZCC_POOL", "default_pool"),
         max_active_tis_per_dag=4,

@@ -1,8 +1,8 @@
 """
 Yesterday's Zoom Contact Center engagements in S3, every day.
 
-`CronDataIntervalTimetable` gives each run the day that it is for. On Airflow 3 a plain `"@daily"` would not: its
-data interval has no length, and the task would refuse to read it.
+`CronDataIntervalTimetable` gives each run the day that it is for. On Airflow 3, a plain `"@daily"` does not: its data
+interval has no length, and the task would fail. `{start:%Y-%m-%d}` in the key is the day that is read.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ with DAG(
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
-    # A run by hand beside a scheduled one would write the same key at once.
+    # A manual run beside a scheduled one would write the same object at the same time.
     max_active_runs=1,
     tags=["zoom"],
 ) as dag:
     EngagementsToS3Operator(
         task_id="engagements_to_s3",
         s3_bucket="{{ var.value.get('zcc_bucket', 'my-lake') }}",
-        s3_key="zoom/engagements/date={{ data_interval_start | ds }}/engagements.jsonl.gz",
+        s3_key="zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",
         outlets=[Asset("zoom_engagements")],
         retries=3,
     )

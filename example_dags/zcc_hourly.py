@@ -2,8 +2,8 @@
 Zoom Contact Center engagements in S3, every hour, once Zoom has had time to process them.
 
 The sensor waits in the triggerer, without a worker slot, until the hour ended ten minutes ago. An hour without
-engagements is not waited for (`min_engagements=0`), and is no error: its object has no lines. Without a triggerer, give
-`mode="reschedule"` instead of `deferrable=True`.
+engagements is not waited for (`min_engagements=0`) and is not an error: its object has no lines. Without a triggerer,
+use `mode="reschedule"` instead of `deferrable=True`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ with DAG(
     schedule=CronDataIntervalTimetable("@hourly", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
-    # A run by hand beside a scheduled one would write the same key at once.
+    # A manual run beside a scheduled one would write the same object at the same time.
     max_active_runs=1,
     tags=["zoom"],
 ) as dag:
@@ -39,10 +39,7 @@ with DAG(
     write = EngagementsToS3Operator(
         task_id="engagements_to_s3",
         s3_bucket="{{ var.value.get('zcc_bucket', 'my-lake') }}",
-        s3_key=(
-            "zoom/engagements/date={{ data_interval_start | ds }}/"
-            "hour={{ data_interval_start.strftime('%H') }}/engagements.jsonl.gz"
-        ),
+        s3_key="zoom/engagements/date={start:%Y-%m-%d}/hour={start:%H}/engagements.jsonl.gz",
         retries=3,
     )
     wait >> write

@@ -35,7 +35,6 @@ def test_a_month_is_all_its_days_without_gap_or_overlap(days_of: Any, month: str
     assert days[0]["start"] == f"{month}-01T00:00:00+00:00"
     assert all(day["end"] == following["start"] for day, following in pairwise(days))
     assert pendulum.parse(days[-1]["end"]) == pendulum.parse(f"{month}-01").add(months=1)
-    assert days[1]["s3_key"] == f"zoom/engagements/date={month}-02/engagements.jsonl.gz"
 
 
 def test_a_month_that_is_not_over_ends_with_yesterday(days_of: Any) -> None:
