@@ -33,6 +33,8 @@ class Read(EngagementsToS3Operator):
     """
     Reads alone and with an interval_length, and writes down what was read, or what the error says.
 
+    With it goes the time at which the run was due, whenever it really ran: on Airflow 2 the end of its interval.
+
     :param asked: whether the run is one that somebody asked for, so that those of the schedule do not count.
     """
 
@@ -43,7 +45,8 @@ class Read(EngagementsToS3Operator):
     def execute(self, context: Context) -> str:
         if self.asked and context["dag_run"].run_type == "scheduled":
             return ""
-        told: dict[str, Any] = {}
+        due = getattr(context["dag_run"], "run_after", None) or context["data_interval_end"]
+        told: dict[str, Any] = {"due": due.isoformat()}
         for name, length in (("alone", None), ("interval_length", "P1D")):
             self.interval_length = length
             try:
@@ -76,6 +79,7 @@ SCHEDULES = {
 }
 if CronPartitionTimetable:
     SCHEDULES["cron_partition"] = CronPartitionTimetable("@daily", timezone="UTC")
+    SCHEDULES["cron_partition_offset"] = CronPartitionTimetable("@daily", timezone="UTC", run_offset=-1)
 CRON_TRIGGER_WITH_INTERVAL = CronTriggerTimetable("@daily", timezone="UTC", interval=DAY)
 ALWAYS = {"catchup": False}
 #: With catchup, one run; without, none but those that are asked for.
