@@ -34,7 +34,7 @@ python_use_unqualified_type_names = True
 nitpick_ignore_regex = [
     ("py:.*", r"(airflow|botocore|collections|datetime|msgspec|pendulum|requests|threading|typing)(\..*)?"),
     ("py:.*", r"(BaseHook|BaseOperator|BaseSensorOperator|BaseTrigger|Connection|Context|TriggerEvent)"),
-    ("py:.*", r"(EngagementReader|Strings|timedelta|airflow_provider_zcc\.(zoom|filters\.FilteredTask))"),
+    ("py:.*", r"(EngagementReader|Strings|timedelta|airflow_provider_zcc\.(zoom|filters\.FilteredTask|killable\.KillableTask))"),
 ]
 
 html_theme = "furo"
