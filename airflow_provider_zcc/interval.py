@@ -29,6 +29,12 @@ or keep the schedule, and set the length of the interval that ends when the run 
     s3_key="zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",
 
 or set both start and end."""
+_REMEDY_WITHOUT_A_DATE = """Set both start and end, for example from params:
+
+    start="{{ params.start }}",
+    end="{{ params.end }}",
+
+or trigger the Dag with a logical date, and schedule it with CronDataIntervalTimetable("@daily", timezone="UTC")."""
 _PARTITION_REMEDY = """Set the length of a partition, which starts at the partition_date:
 
     interval_length="P1D",
@@ -81,7 +87,7 @@ def resolve_interval(
         if partition_date is None:
             raise InvalidQuery(
                 "The run has no data interval, so there is nothing to read: it was triggered by an asset, or manually "
-                f"without a logical date. {_REMEDY}"
+                f"without a logical date, or it is one of a partition on Airflow 3.2. {_REMEDY_WITHOUT_A_DATE}"
             )
         if length is None:
             raise InvalidQuery(f"The run has a partition_date and no data interval. {_PARTITION_REMEDY}")
@@ -163,6 +169,8 @@ def _shift(moment: pendulum.DateTime, length: timedelta, direction: int) -> pend
 def _ordered(start: datetime, end: datetime) -> Interval:
     if end <= start:
         raise InvalidQuery(f"end ({end}) is not after start ({start}). Use an interval [start, end).")
+    if start.year < 2 or end.year > 9998:
+        raise InvalidQuery(f"start is {start} and end is {end}. Use times within the years 2 to 9998.")
     return Interval(start, end)
 
 

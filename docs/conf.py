@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Any
 
 from sphinx.application import Sphinx
 
@@ -34,7 +33,10 @@ python_use_unqualified_type_names = True
 nitpick_ignore_regex = [
     ("py:.*", r"(airflow|botocore|collections|datetime|msgspec|pendulum|requests|threading|typing)(\..*)?"),
     ("py:.*", r"(BaseHook|BaseOperator|BaseSensorOperator|BaseTrigger|Connection|Context|TriggerEvent)"),
-    ("py:.*", r"(EngagementReader|Strings|timedelta|airflow_provider_zcc\.(zoom|filters\.FilteredTask|killable\.KillableTask))"),
+    (
+        "py:.*",
+        r"(EngagementReader|Strings|timedelta|airflow_provider_zcc\.(zoom|arguments\.TemplatedArguments|killable\.KillableTask))",
+    ),
 ]
 
 html_theme = "furo"
@@ -62,13 +64,6 @@ def _relink(_: Sphinx, path: Path, __: str, content: list[str]) -> None:
         content[0] = _LINK.sub(relinked, content[0])
 
 
-def _show_none(*event: Any) -> tuple[str, str | None] | None:
-    """Show the default of a filter, which tells an argument left out from None, as what it means."""
-    signature, returned = event[-2:]
-    return (signature.replace("=UNSET", "=None"), returned) if signature else None
-
-
 def setup(app: Sphinx) -> None:
     """Register what is done while building."""
     app.connect("include-read", _relink)
-    app.connect("autodoc-process-signature", _show_none)

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 import pendulum
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowNotFoundException,
+    BaseHook,
+    mask_secret,
+)
 
 from airflow_provider_zcc.get_provider_info import get_provider_info
 from airflow_provider_zcc.zoom.client import ZoomClient, shared_rate_limiter
@@ -295,7 +301,7 @@ def airflow_errors() -> Iterator[None]:
     """Turn Zoom's errors into Airflow's: permanent ones fail the task at once, the others let it retry."""
     try:
         yield
-    except PermanentError as error:
+    except (PermanentError, AirflowNotFoundException) as error:
         raise AirflowFailException(str(error)) from error
     except ZoomError as error:
         raise AirflowException(str(error)) from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import pendulum
@@ -13,6 +15,10 @@ from airflow_provider_zcc.zoom.errors import InvalidQuery
 
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _PLACEHOLDER = re.compile(r"\{(?P<bound>start|end)(?::(?P<format>[^{}]*))?\}")
+#: What was meant as one.
+_MALFORMED = re.compile(r"\{\s*(start|end)\b", re.IGNORECASE)
+#: Bytes that S3 accepts.
+_MAX_KEY_LENGTH = 1024
 _EXAMPLE = "Use s3_bucket='my-lake' and s3_key='zoom/date={start:%Y-%m-%d}/engagements.jsonl.gz', or s3_key='s3://…'"
 
 
@@ -60,12 +66,17 @@ def parse_location(s3_bucket: str | None, s3_key: str, *, default_bucket: str | 
     if not bucket or not key.strip("/"):
         missing = "bucket" if not bucket else "key"
         raise InvalidQuery(f"There is no {missing} in s3_bucket={s3_bucket!r} and s3_key={s3_key!r}. {_EXAMPLE}.")
+    if len(key.encode(errors="replace")) > _MAX_KEY_LENGTH or not key.isprintable():
+        raise InvalidQuery(
+            f"Invalid s3_key {key[:100]!r}: it has more than {_MAX_KEY_LENGTH} bytes, or a line break or another "
+            "character that cannot be printed."
+        )
     return Location(bucket, key)
 
 
 def has_placeholders(s3_key: str) -> bool:
     """Return whether a key contains ``{start}`` or ``{end}``."""
-    return isinstance(s3_key, str) and bool(_PLACEHOLDER.search(s3_key))
+    return isinstance(s3_key, str) and bool(_PLACEHOLDER.search(s3_key) or _MALFORMED.search(s3_key))
 
 
 def fill_placeholders(s3_key: str, interval: Interval, timezone: Timezone | FixedTimezone) -> str:
@@ -76,19 +87,40 @@ def fill_placeholders(s3_key: str, interval: Interval, timezone: Timezone | Fixe
     :param s3_key: the key, or an ``s3://`` URL.
     :param interval: the interval.
     :param timezone: the timezone in which its bounds are written.
-    :raises InvalidQuery: if a format has no directive, so that all intervals would share one key.
+    :raises InvalidQuery: if the interval before or after this one would have the same name, as the hours of a day have
+        with ``{start:%Y-%m-%d}``.
     """
+    if not has_placeholders(s3_key):
+        return s3_key
+    key = _filled(s3_key, interval, timezone)
+    if malformed := _MALFORMED.search(key):
+        raise InvalidQuery(
+            f"s3_key contains {key[malformed.start() :][:40]!r}, which is not a placeholder. Use one such as "
+            "{start:%Y-%m-%d}."
+        )
+    for neighbour in _neighbours(interval):
+        if _filled(s3_key, neighbour, timezone) == key:
+            raise InvalidQuery(
+                f"s3_key {s3_key!r} would give the intervals that start at {interval.start} and {neighbour.start} the "
+                f"same name: {key!r}. One would replace the other. Use a format of strftime that tells them apart: "
+                "{start:%Y-%m-%d} for days or {start:%Y-%m-%dT%H%z} for hours."
+            )
+    return key
+
+
+def _neighbours(interval: Interval) -> Iterator[Interval]:
+    length = interval.end - interval.start
+    with suppress(OverflowError):
+        yield Interval(interval.start - length, interval.start)
+    with suppress(OverflowError):
+        yield Interval(interval.end, interval.end + length)
+
+
+def _filled(s3_key: str, interval: Interval, timezone: Timezone | FixedTimezone) -> str:
     local = {name: pendulum.instance(getattr(interval, name)).in_timezone(timezone) for name in ("start", "end")}
 
     def fill(placeholder: re.Match[str]) -> str:
         bound, time_format = local[placeholder["bound"]], placeholder["format"]
-        if time_format is None:
-            return str(bound.isoformat())
-        if "%" not in time_format:
-            raise InvalidQuery(
-                f"s3_key contains {placeholder[0]!r}, whose format has no directive of strftime. "
-                "Use one such as {start:%Y-%m-%d} or {start:%Y-%m-%dT%H}."
-            )
-        return str(bound.strftime(time_format))
+        return str(bound.isoformat() if time_format is None else bound.strftime(time_format))
 
-    return _PLACEHOLDER.sub(fill, s3_key) if isinstance(s3_key, str) else s3_key
+    return _PLACEHOLDER.sub(fill, s3_key)

@@ -15,6 +15,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     CredentialRetrievalError,
+    MissingDependencyException,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
@@ -28,16 +29,30 @@ log = logging.getLogger(__name__)
 
 #: Bytes of a part: the smallest that S3 accepts. A part waits in memory, and 10,000 of them are 50 GB.
 MIN_PART_SIZE = 5 * 2**20
-#: A task that Airflow ends has seconds left: S3 gets one short attempt to discard the upload.
-_SHORT = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
+#: A task that Airflow ends has seconds left: S3 gets two short attempts to discard the upload.
+_SHORT = Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 2})
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound)
 #: Of a whole object: nobody knows them before the last byte.
 _UNKNOWN_BEFORE = ("MpuObjectSize", "ChecksumType")
+#: As in S3Hook, but for a customer's own key (SSE-C): Airflow stores and shows the arguments of a task.
 ALLOWED_EXTRA_ARGS = tuple(
     name
     for name in S3Transfer.ALLOWED_UPLOAD_ARGS
-    if name == "ChecksumAlgorithm" or not (name.startswith("Checksum") or name in _UNKNOWN_BEFORE)
+    if name == "ChecksumAlgorithm" or not (name.startswith(("Checksum", "SSECustomer")) or name in _UNKNOWN_BEFORE)
 )
+#: Codes of S3 for a request that will never be accepted.
+_PERMANENT = {
+    "AccessControlListNotSupported",
+    "InvalidArgument",
+    "InvalidRequest",
+    "InvalidStorageClass",
+    "InvalidTag",
+    "KeyTooLongError",
+    "KMS.DisabledException",
+    "KMS.NotFoundException",
+    "MalformedACLError",
+    "NotImplemented",
+}
 
 
 class Upload:
@@ -84,7 +99,7 @@ class Upload:
     def abort(self, *, short: bool) -> None:
         """Discard the parts that S3 has, so that it does not charge for them.
 
-        :param short: make one attempt of at most two seconds.
+        :param short: make two attempts of about a second each.
         """
         if not self._upload:
             return
@@ -99,6 +114,10 @@ class Upload:
                 self._location.uri,
                 error,
             )
+        except BaseException:
+            if not short:
+                self.abort(short=True)
+            raise
 
     def _send_part(self, body: bytes) -> None:
         if not self._upload:
@@ -167,15 +186,23 @@ def s3_errors(aws_conn_id: str | None, doing: str) -> Iterator[None]:
             "credentials, or one that does not exist, falls back to boto3's default chain (environment variables, "
             "~/.aws, the role of the machine), which has none either. Check aws_conn_id and the worker's environment."
         ) from error
-    except ParamValidationError as error:
-        raise InvalidQuery(f"{doing} failed: {error} Check s3_bucket, s3_key and extra_args.") from error
+    except (ParamValidationError, MissingDependencyException) as error:
+        raise InvalidQuery(f"{doing} failed: {error}. Check s3_bucket, s3_key and extra_args.") from error
     except ClientError as error:
         code, message = (str(error.response.get("Error", {}).get(name, "")) for name in ("Code", "Message"))
         if code == "NoSuchBucket":
             raise AirflowFailException(f"{doing} failed: the bucket does not exist. Create it.") from error
+        if code in _PERMANENT:
+            raise AirflowFailException(
+                f"{doing} failed: S3 rejected the request ({code}: {message}). Check acl_policy and extra_args."
+            ) from error
         raise AirflowException(
             f"{doing} failed: S3 rejected the request ({code}: {message}). Check the bucket, and what the role of the "
             f"connection {aws_conn_id!r} is allowed to do there."
+        ) from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise AirflowFailException(
+            f"{doing} failed: {error}. Check the extra of the connection {aws_conn_id!r}."
         ) from error
     except (BotoCoreError, OSError) as error:
         raise AirflowException(

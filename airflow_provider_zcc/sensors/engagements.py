@@ -17,8 +17,8 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_zcc.arguments import FILTERS, TemplatedArguments, filters_of
 from airflow_provider_zcc.availability import Availability
-from airflow_provider_zcc.filters import FILTERS, UNSET, FilteredTask
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.interval import Interval, resolve_interval
 from airflow_provider_zcc.killable import KillableTask
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
 
 
-class EngagementsSensor(FilteredTask, KillableTask, BaseSensorOperator):
+class EngagementsSensor(TemplatedArguments, KillableTask, BaseSensorOperator):
     """
     Waits until the Zoom Contact Center engagements of ``[start, end)`` are available.
 
@@ -87,14 +87,14 @@ class EngagementsSensor(FilteredTask, KillableTask, BaseSensorOperator):
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         interval_length: timedelta | str | None = None,
-        queue_id: str | None = UNSET,
-        user_id: str | None = UNSET,
-        consumer_number: str | None = UNSET,
-        channel_types: str | Sequence[str] | None = UNSET,
-        channel: str | None = UNSET,
-        channel_sources: str | Sequence[str] | None = UNSET,
-        direction: str | None = UNSET,
-        timezone: str | None = UNSET,
+        queue_id: str | None = None,
+        user_id: str | None = None,
+        consumer_number: str | None = None,
+        channel_types: str | Sequence[str] | None = None,
+        channel: str | None = None,
+        channel_sources: str | Sequence[str] | None = None,
+        direction: str | None = None,
+        timezone: str | None = None,
         zcc_conn_id: str = ZoomContactCenterHook.default_conn_name,
         min_engagements: int = 1,
         settle: timedelta | float = timedelta(minutes=5),
@@ -106,21 +106,20 @@ class EngagementsSensor(FilteredTask, KillableTask, BaseSensorOperator):
         self.start = start
         self.end = end
         self.interval_length = interval_length
-        self._set_filters(
-            queue_id=queue_id,
-            user_id=user_id,
-            consumer_number=consumer_number,
-            channel_types=channel_types,
-            channel=channel,
-            channel_sources=channel_sources,
-            direction=direction,
-            timezone=timezone,
-        )
+        self.queue_id = queue_id
+        self.user_id = user_id
+        self.consumer_number = consumer_number
+        self.channel_types = channel_types
+        self.channel = channel
+        self.channel_sources = channel_sources
+        self.direction = direction
+        self.timezone = timezone
         self.zcc_conn_id = zcc_conn_id
         self.min_engagements = min_engagements
         self.settle = settle
         self.stable_checks = stable_checks
         self.deferrable = deferrable
+        self._hide_literal_number()
         self._availability: Availability | None = None
 
     def execute(self, context: Context) -> Any:
@@ -128,6 +127,8 @@ class EngagementsSensor(FilteredTask, KillableTask, BaseSensorOperator):
 
         :param context: the task's context.
         """
+        if not isinstance(self.deferrable, bool):
+            raise AirflowFailException(f"Invalid deferrable {self.deferrable!r}. Use True or False.")
         with self._running():
             if self._defers:
                 # There the base class applies soft_fail and never_fail to what is raised.
@@ -142,9 +143,8 @@ class EngagementsSensor(FilteredTask, KillableTask, BaseSensorOperator):
         :param context: the task's context.
         """
         with airflow_errors():
-            return self._is_available(
-                self._interval(context), self._rendered_filters(context), self._hook.count_engagements
-            )
+            self._require_arguments(context)
+            return self._is_available(self._interval(context), filters_of(self), self._hook.count_engagements)
 
     def check_or_defer(self, context: Context) -> None:
         """Check once, and leave the further checks to the triggerer.
@@ -153,7 +153,8 @@ class EngagementsSensor(FilteredTask, KillableTask, BaseSensorOperator):
         """
         started = time.monotonic()
         with airflow_errors():
-            interval, filters = self._interval(context), self._rendered_filters(context)
+            self._require_arguments(context)
+            interval, filters = self._interval(context), filters_of(self)
             try:
                 count = partial(self._hook.count_engagements, retry_timeout=CHECK_RETRY_TIMEOUT)
                 if self._is_available(interval, filters, count):

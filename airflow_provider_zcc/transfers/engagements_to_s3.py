@@ -23,7 +23,7 @@ from airflow.providers.common.compat.standard.triggers import TimeDeltaTrigger
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
-from airflow_provider_zcc.filters import FILTERS, UNSET, FilteredTask
+from airflow_provider_zcc.arguments import FILTERS, TemplatedArguments, filters_of
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.interval import Interval, dag_timezone, resolve_interval, wait_until_over
 from airflow_provider_zcc.killable import KillableTask
@@ -57,7 +57,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 }
 
 
-class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
+class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
     """
     Writes the Zoom Contact Center engagements that started in ``[start, end)`` to S3, one JSON object a line.
 
@@ -77,7 +77,8 @@ class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
             s3_key="zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",
         )
 
-    All arguments are template fields.
+    All arguments are template fields. A template renders text: for a number, a boolean or a dict, use another task's
+    output, or ``render_template_as_native_obj=True`` in the Dag.
 
     :param s3_key: key of the object, or a whole ``s3://`` URL, whose key is all that follows the bucket. ``{start}``
         and ``{end}``, with a format of ``strftime`` as in ``{start:%Y-%m-%d}``, stand for the interval that is read,
@@ -152,14 +153,14 @@ class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         interval_length: timedelta | str | None = None,
-        queue_id: str | None = UNSET,
-        user_id: str | None = UNSET,
-        consumer_number: str | None = UNSET,
-        channel_types: str | Sequence[str] | None = UNSET,
-        channel: str | None = UNSET,
-        channel_sources: str | Sequence[str] | None = UNSET,
-        direction: str | None = UNSET,
-        timezone: str | None = UNSET,
+        queue_id: str | None = None,
+        user_id: str | None = None,
+        consumer_number: str | None = None,
+        channel_types: str | Sequence[str] | None = None,
+        channel: str | None = None,
+        channel_sources: str | Sequence[str] | None = None,
+        direction: str | None = None,
+        timezone: str | None = None,
         zcc_conn_id: str = ZoomContactCenterHook.default_conn_name,
         aws_conn_id: str | None = "aws_default",
         replace: bool = True,
@@ -180,16 +181,14 @@ class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
         self.start = start
         self.end = end
         self.interval_length = interval_length
-        self._set_filters(
-            queue_id=queue_id,
-            user_id=user_id,
-            consumer_number=consumer_number,
-            channel_types=channel_types,
-            channel=channel,
-            channel_sources=channel_sources,
-            direction=direction,
-            timezone=timezone,
-        )
+        self.queue_id = queue_id
+        self.user_id = user_id
+        self.consumer_number = consumer_number
+        self.channel_types = channel_types
+        self.channel = channel
+        self.channel_sources = channel_sources
+        self.direction = direction
+        self.timezone = timezone
         self.zcc_conn_id = zcc_conn_id
         self.aws_conn_id = aws_conn_id
         self.replace = replace
@@ -202,6 +201,7 @@ class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
         self.on_incomplete = on_incomplete
         self.max_concurrency = max_concurrency
         self.deferrable = deferrable
+        self._hide_literal_number()
         # OpenLineage asks in a fork of the task's process, where neither XComs nor connections can be relied on.
         self._source: str | None = None
         self._summary: dict[str, Any] | None = None
@@ -228,9 +228,12 @@ class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
         """Return what is about to be written, as far as it is known without the run's interval."""
         from airflow_provider_zcc import lineage  # noqa: PLC0415
 
-        if has_placeholders(self.s3_key):
-            return lineage.on_end(None, None)
-        return lineage.on_start(parse_location(self.s3_bucket, self.s3_key).uri)
+        try:
+            location = None if has_placeholders(self.s3_key) else parse_location(self.s3_bucket, self.s3_key)
+        except InvalidQuery:
+            # The bucket may be that of the connection.
+            location = None
+        return lineage.on_start(location.uri) if location else lineage.on_end(None, None)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:  # noqa: ARG002
         """Return what was read and written.
@@ -262,14 +265,16 @@ class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
 
     def _extract(self, context: Context) -> str:
         started = time.monotonic()
+        self._require_arguments(context)
         self._check_arguments()
         interval = resolve_interval(context, start=self.start, end=self.end, interval_length=self.interval_length)
         hook = ZoomContactCenterHook(self.zcc_conn_id, max_concurrency=self.max_concurrency)
-        filters = self._rendered_filters(context)
         s3_hook = self._s3_hook()
         location = self._locate(s3_hook, interval, context)
         is_gzip = self.compression == "gzip" or (self.compression == "infer" and location.key.endswith(".gz"))
-        reader = hook.reader(*interval, fail_if_incomplete=self.on_incomplete == "fail", gzip=is_gzip, **filters)
+        reader = hook.reader(
+            *interval, fail_if_incomplete=self.on_incomplete == "fail", gzip=is_gzip, **filters_of(self)
+        )
         self._source = hook.engagements_url
         wait_until_over(interval)
         extra_args = self._object_args(s3_hook)
@@ -301,7 +306,7 @@ class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
                 raise _invalid(name, value, f"one of {', '.join(map(repr, choices))}")
         if not isinstance(self.aws_conn_id, str | None):
             raise _invalid("aws_conn_id", self.aws_conn_id, "the id of a connection, or None")
-        if not isinstance(self.verify, bool | str | None):
+        if not isinstance(self.verify, bool | str | None) or (isinstance(self.verify, str) and not self.verify.strip()):
             raise _invalid("verify", self.verify, "True, False, None, or the path of a CA bundle")
         if not isinstance(self.extra_args, Mapping | None):
             raise _invalid("extra_args", self.extra_args, "a dict such as {'StorageClass': 'STANDARD_IA'}")
@@ -317,7 +322,10 @@ class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
 
     def _locate(self, s3_hook: S3Hook, interval: Interval, context: Context) -> Location:
         key = fill_placeholders(self.s3_key, interval, dag_timezone(context))
-        default_bucket = None if self.s3_bucket else s3_hook.service_config.get("bucket_name")
+        default_bucket = None
+        if not self.s3_bucket:
+            with s3_errors(self.aws_conn_id, "Connecting to S3"):
+                default_bucket = s3_hook.service_config.get("bucket_name")
         return parse_location(self.s3_bucket, key, default_bucket=default_bucket)
 
     def _object_args(self, s3_hook: S3Hook) -> dict[str, Any]:
@@ -332,11 +340,10 @@ class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
             if self.acl_policy not in policies:
                 raise _invalid("acl_policy", self.acl_policy, f"one of {', '.join(policies)}")
             extra_args["ACL"] = self.acl_policy
-        report = ParamValidator().validate(
-            {"Bucket": "b", "Key": "k", **extra_args}, model.shape_for("PutObjectRequest")
-        )
-        if report.has_errors():
-            raise InvalidQuery(f"Invalid extra_args: {report.generate_report()}.")
+        for name, value in extra_args.items():
+            request = {"Bucket": "bucket", "Key": "key", name: value}
+            if ParamValidator().validate(request, model.shape_for("PutObjectRequest")).has_errors() or not _fits(value):
+                raise InvalidQuery(f"Invalid extra_args: {name} has a value that S3 has no header for.")
         return extra_args
 
     def _require_bucket(self, s3_hook: S3Hook, location: Location, extra_args: Mapping[str, Any]) -> None:
@@ -411,7 +418,9 @@ class EngagementsToS3Operator(FilteredTask, KillableTask, BaseOperator):
             context["ti"].xcom_push(key="summary", value=summary)
         for outlet in self.outlets or ():
             if isinstance(outlet, AssetAlias):
-                context["outlet_events"][outlet].add(Asset(summary["uri"]), extra=dict(summary))
+                # In the URI of an asset, unlike in a key, these characters mean something.
+                uri = summary["uri"].replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+                context["outlet_events"][outlet].add(Asset(uri), extra=dict(summary))
             elif isinstance(outlet, Asset | AssetRef):
                 context["outlet_events"][outlet].extra = dict(summary)
 
@@ -444,7 +453,13 @@ class _Progress:
 
 
 def _invalid(name: str, value: object, allowed: str) -> InvalidQuery:
-    return InvalidQuery(f"Invalid {name} {value!r}. Use {allowed}.")
+    return InvalidQuery(f"Invalid {name} {repr(value)[:100]}. Use {allowed}.")
+
+
+def _fits(value: object) -> bool:
+    """Return whether a value fits into headers: no line break, which comes with templates."""
+    values = value.values() if isinstance(value, Mapping) else [value]
+    return all(text.isprintable() for text in values if isinstance(text, str))
 
 
 def _in_words(summary: Mapping[str, Any]) -> str:

@@ -15,8 +15,8 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
+from airflow_provider_zcc.arguments import filters_of
 from airflow_provider_zcc.availability import Availability, seconds
-from airflow_provider_zcc.filters import filters_of
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.interval import Interval, resolve_interval
 from airflow_provider_zcc.zoom.errors import InvalidQuery, PermanentError, RateLimitedUntil, ZoomError

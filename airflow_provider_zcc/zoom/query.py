@@ -237,8 +237,8 @@ def _several(name: str, values: Strings) -> tuple[str, ...]:
 
 def _known_timezone(name: str) -> str:
     try:
-        return pendulum.timezone(name.strip()).name
-    except (ValueError, AttributeError, OSError):
+        return pendulum.timezone(str.strip(name)).name
+    except (ValueError, TypeError, OSError):
         raise InvalidQuery(
             f"Unknown timezone {name!r}. Use an IANA name such as America/Los_Angeles, or remove the argument for UTC."
         ) from None

@@ -22,6 +22,7 @@ REMEDIES = (
     's3_key="zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",\n',
     "start and end",
 )
+PARAMS = ('start="{{ params.start }}",\n', 'end="{{ params.end }}",\n')
 
 REAL = {"data_interval_start": FIRST, "data_interval_end": NEXT}
 NO_LENGTH = {"data_interval_start": NEXT, "data_interval_end": NEXT}
@@ -48,9 +49,9 @@ def test_the_run_tells_the_interval(context: dict[str, Any], length: timedelta |
     ("context", "length", "words"),
     [
         pytest.param(NO_LENGTH, None, ["no length", "2026-11-03", "empty", *REMEDIES], id="cron or timedelta on 3.x"),
-        pytest.param(ABSENT, None, ["no data interval", *REMEDIES], id="asset-triggered"),
-        pytest.param(ABSENT, DAY, ["no data interval", *REMEDIES], id="asset-triggered, whatever the length"),
-        pytest.param(NONE, None, ["no data interval", *REMEDIES], id="manual without a logical date"),
+        pytest.param(ABSENT, None, ["no data interval", *PARAMS], id="asset-triggered"),
+        pytest.param(ABSENT, DAY, ["no data interval", *PARAMS], id="asset-triggered, whatever the length"),
+        pytest.param(NONE, None, ["no data interval", *PARAMS], id="manual without a logical date"),
         pytest.param(
             PARTITIONED,
             None,

@@ -41,6 +41,9 @@ def test_a_location_is_a_bucket_and_all_that_follows_it(bucket: str | None, key:
         (None, "https://s3.us-east-1.amazonaws.com/my-lake/key", "s3_key"),
         ("my-lake", "https://x/key", "s3_key"),
         (None, "gs://my-lake/key", "s3_key"),
+        ("my-lake", "a\nb", "s3_key"),
+        ("my-lake", "\ud800", "s3_key"),
+        ("my-lake", "ü" * 513, "1024 bytes"),
         ("my-lake", 20261108, "s3_key 20261108"),
         ("my-lake", None, "s3_key None"),
         (["my-lake"], "key", "s3_bucket"),
@@ -58,7 +61,7 @@ def test_what_names_no_object_is_an_error(bucket: object, key: object, named: st
         ("{start:%Y/%m/%d}-{end:%H%M}", "2026/11/02-0000"),
         ("{start}_{end}", "2026-11-02T00:00:00+00:00_2026-11-03T00:00:00+00:00"),
         ("s3://lake/{start:%j}", "s3://lake/306"),
-        ("{other}{{start:%Y}}{start }{}{starting}{end:%d}", "{other}{2026}{start }{}{starting}03"),
+        ("{other}{{start:%d}}{}{starting}{end:%d}", "{other}{02}{}{starting}03"),
         ("plain", "plain"),
     ],
 )
@@ -84,7 +87,39 @@ def test_a_repeated_hour_can_be_told_apart():
     assert keys == {"2026-11-01T01-0400", "2026-11-01T01-0500"}
 
 
-@pytest.mark.parametrize("key", ["{start:YYYY-MM-DD}", "{end:}", "{start:day}"])
-def test_a_format_that_gives_every_interval_the_same_name_is_an_error(key: str):
+HOUR = Interval(datetime(2026, 11, 2, 13, tzinfo=UTC), datetime(2026, 11, 2, 14, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("key", "interval"),
+    [
+        ("{start:YYYY-MM-DD}", DAY),
+        ("{start:day}", DAY),
+        ("{end:}", DAY),
+        ("{start:%Q}", DAY),
+        ("{start:%%}", DAY),
+        ("{start:%Y-%m}", DAY),
+        ("{start:%H}", DAY),
+        ("{start:%Y-%m-%d}", HOUR),
+        ("{start:%Y-%m-%d}/{end:%d}", HOUR),
+    ],
+)
+def test_a_name_that_another_interval_has_as_well_is_an_error(key: str, interval: Interval):
     with pytest.raises(InvalidQuery, match="strftime"):
+        fill_placeholders(key, interval, pendulum.UTC)
+
+
+@pytest.mark.parametrize("hour", [0, 1])
+def test_an_hour_that_is_repeated_needs_an_offset(hour: int):
+    berlin = pendulum.timezone("Europe/Berlin")
+    start = datetime(2026, 10, 25, hour, tzinfo=UTC)
+    interval = Interval(start, start + timedelta(hours=1))
+    with pytest.raises(InvalidQuery, match="%z"):
+        fill_placeholders("{start:%Y-%m-%dT%H}", interval, berlin)
+    assert fill_placeholders("{start:%Y-%m-%dT%H%z}", interval, berlin) == f"2026-10-25T02+0{2 - hour}00"
+
+
+@pytest.mark.parametrize("key", ["{start:%Y-%m-%d", "{ start }", "{START}", "{start!r}", "{start.year}", "{end }"])
+def test_what_was_meant_as_a_placeholder_is_an_error(key: str):
+    with pytest.raises(InvalidQuery, match="not a placeholder"):
         fill_placeholders(key, DAY, pendulum.UTC)

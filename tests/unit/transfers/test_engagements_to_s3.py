@@ -72,13 +72,13 @@ def busy_zoom(start_zoom: StartZoom) -> SimulatorServer:
     return start_zoom(Engagements.of_a_contact_centre(12_000, 3, end=END))
 
 
-def alias_event(accessor: Any) -> tuple[Any, str]:
-    """Return the only event of an alias, and the URI of its asset."""
+def alias_event(accessor: Any) -> tuple[dict[str, Any], str]:
+    """Return the extra of the only event of an alias, and the URI of its asset."""
     if AIRFLOW < (3, 0):
         [event] = accessor.dataset_alias_events
-        return event, event.dest_dataset_uri
+        return event["extra"], event["dest_dataset_uri"]
     [event] = accessor.asset_alias_events
-    return event, event.dest_asset_key.uri
+    return event.extra, event.dest_asset_key.uri
 
 
 def raw(engagement: str) -> bytes:
@@ -319,10 +319,17 @@ class TestResult:
     def test_an_alias_gets_an_event_of_the_objects_own_asset(self, bucket: Bucket, make_task: MakeTask):
         alias, context = AssetAlias("engagements"), context_of()
         make_task(outlets=[alias]).execute(context)
-        event, uri = alias_event(context["outlet_events"][alias])
+        extra, uri = alias_event(context["outlet_events"][alias])
         summary = context["ti"].xcom_push.call_args.kwargs["value"]
         assert uri == f"s3://{bucket.name}/{KEY}" == summary["uri"]
-        assert event.extra == summary
+        assert extra == summary
+
+    @pytest.mark.usefixtures("zoom")
+    @pytest.mark.parametrize(("key", "path"), [("a?b", "a%3Fb"), ("a#b", "a%23b"), ("100%", "100%25")])
+    def test_its_uri_names_the_whole_key(self, bucket: Bucket, make_task: MakeTask, key: str, path: str):
+        alias, context = AssetAlias("engagements"), context_of()
+        make_task(outlets=[alias], s3_key=key).execute(context)
+        assert alias_event(context["outlet_events"][alias])[1] == f"s3://{bucket.name}/{path}"
 
     @pytest.mark.usefixtures("zoom")
     def test_the_summary_counts_what_zoom_throttled(self, zoom: SimulatorServer, make_task: MakeTask):
@@ -479,11 +486,19 @@ class TestWrongArguments:
             ({"extra_args": {"Body": b""}}, ["extra_args ['Body']", "StorageClass"]),
             ({"extra_args": {"ChecksumSHA256": "x"}}, ["extra_args ['ChecksumSHA256']"]),
             ({"extra_args": {"StorageClass": 7}}, ["StorageClass", "extra_args"]),
+            ({"extra_args": {"ContentType": "a\nb"}}, ["ContentType", "extra_args"]),
+            ({"extra_args": {"SSECustomerKey": "secret"}}, ["SSECustomerKey", "SSEKMSKeyId"]),
             ({"encrypt": True, "extra_args": {"ServerSideEncryption": "aws:kms"}}, ["encrypt", "extra_args"]),
+            ({"acl_policy": "private", "extra_args": {"ACL": "public-read"}}, ["acl_policy", "extra_args"]),
+            ({"verify": " "}, ["verify ' '"]),
+            ({"timezone": b"UTC"}, ["timezone", "b'UTC'"]),
+            ({"zcc_conn_id": "nowhere"}, ["nowhere"]),
+            ({"max_concurrency": 10**30}, ["max_concurrency"]),
             ({"s3_bucket": None}, ["bucket", "s3_bucket=None"]),
             ({"s3_key": ""}, ["key", "s3_key=''"]),
             ({"s3_key": 20261108}, ["s3_key 20261108", "render_template_as_native_obj"]),
             ({"s3_key": "{start:YYYY}"}, ["'{start:YYYY}'", "strftime"]),
+            ({"s3_key": "x" * 1025}, ["s3_key", "1024 bytes"]),
             ({"s3_bucket": "s3://my-lake"}, ['"s3://my-lake"', "s3_bucket"]),
             ({"s3_bucket": "my-lake/zoom"}, ['"my-lake/zoom"', "s3_bucket"]),
             ({"start": "9999-12-31T00:00:00Z", "end": "9999-12-31T23:59:59.999999Z"}, ["9999-12-31"]),
@@ -525,6 +540,31 @@ class TestWrongArguments:
     def test_a_missing_bucket_fails_before_anything_is_asked(self, zoom: SimulatorServer, make_task: MakeTask):
         with pytest.raises(AirflowFailException, match="The bucket no-such-bucket does not exist"):
             make_task(s3_bucket="no-such-bucket").execute(context_of())
+        assert asked_nothing(zoom)
+
+    @pytest.mark.parametrize(
+        "extra",
+        [
+            {"service_config": {"s3": {"bucket_name": 5}}},
+            {"service_config": "s3"},
+            {"endpoint_url": "nope"},
+            {"config_kwargs": {"no_such_setting": 1}},
+            {"config_kwargs": "x"},
+        ],
+    )
+    def test_a_connection_to_aws_that_cannot_be_used_fails_permanently(
+        self,
+        zoom: SimulatorServer,
+        bucket: Bucket,  # noqa: ARG002  sets AIRFLOW_CONN_AWS_DEFAULT
+        make_task: MakeTask,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        extra: dict[str, Any],
+    ):
+        connection = {"conn_type": "aws", "login": "dummy-key", "password": "dummy-secret", "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+        with pytest.raises(AirflowFailException):
+            make_task(s3_bucket=None).execute(context_of())
         assert asked_nothing(zoom)
 
     @pytest.mark.parametrize("conn_id", ["aws_empty", "nowhere", None])
@@ -730,7 +770,7 @@ def test_the_last_line_of_the_log_begins_with_the_object_and_leaves_zeros_out(
     make_task().execute(context_of())
     # Airflow's loggers write to the one or the other.
     logged = caplog.text + "".join(capfd.readouterr())
-    [line] = [line for line in logged.splitlines() if f"s3://{bucket.name}/{KEY}: " in line]
+    line = next(line for line in logged.splitlines() if f"s3://{bucket.name}/{KEY}: " in line)
     assert f"{len(zoom.simulator.truth(START, END)):,} records, {len(bucket.body(KEY)):,} bytes, " in line
     assert [word for word in ("duplicates", "outside", "rate limited") if word in line] == []
 

@@ -4,8 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
-
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from tests.unit.conftest import END, START, Bucket, asked_nothing, context_of
@@ -70,20 +69,24 @@ NOTHING = [
 def test_a_filter_that_renders_to_nothing_fails_the_task_and_is_named(
     zoom: SimulatorServer, run: Any, name: str, template: str
 ):
-    with pytest.raises(AirflowFailException, match=f"The filter {name} "):
+    with pytest.raises(AirflowFailException, match=f"{name} was given"):
         run(context_of(params={}), **{name: template})
     assert asked_nothing(zoom)
+
+
+def natively_rendered(given: object, **arguments: Any) -> EngagementsToS3Operator:
+    """Return an operator of a Dag with native rendering, whose templates were rendered."""
+    with DAG("dag", schedule=None, render_template_as_native_obj=True):
+        task = EngagementsToS3Operator(task_id="task", s3_key="key", **{"start": START, "end": END} | arguments)
+    task.render_template_fields(context_of(given=given))
+    return task
 
 
 @pytest.mark.parametrize("value", [None, "", [], (), {}])
 @pytest.mark.parametrize("name", [*FILTERS, "channel"])
 def test_so_does_one_that_renders_to_a_native_nothing(zoom: SimulatorServer, bucket: Bucket, name: str, value: object):
-    task = EngagementsToS3Operator(
-        task_id="task", s3_bucket=bucket.name, s3_key="key", start=START, end=END, **{name: "{{ given }}"}
-    )
-    # As Airflow does with render_template_as_native_obj, and with the XCom of a task.
-    setattr(task, name, value)
-    with pytest.raises(AirflowFailException, match=f"The filter {name} "):
+    task = natively_rendered(value, s3_bucket=bucket.name, **{name: "{{ given }}"})
+    with pytest.raises(AirflowFailException, match=f"{name} was given"):
         task.execute(context_of())
     assert asked_nothing(zoom)
 
@@ -92,8 +95,30 @@ def test_so_does_one_that_renders_to_a_native_nothing(zoom: SimulatorServer, buc
 def test_a_mapped_task_that_gets_none_fails(zoom: SimulatorServer, run: Any, name: str):
     context = context_of()
     context["ti"] = SimpleNamespace(map_index=0, xcom_push=None)
-    with pytest.raises(AirflowFailException, match=f"The filter {name} "):
+    with pytest.raises(AirflowFailException, match=f"{name} was given"):
         run(context, **{name: None})
+    assert asked_nothing(zoom)
+
+
+@pytest.mark.parametrize(
+    "name", ["start", "end", "interval_length", "s3_bucket", "acl_policy", "extra_args", "aws_conn_id"]
+)
+def test_any_other_argument_that_renders_to_none_fails_the_task_and_is_named(
+    zoom: SimulatorServer, bucket: Bucket, name: str
+):
+    task = natively_rendered(None, **{"s3_bucket": bucket.name} | {name: "{{ given }}"})
+    with pytest.raises(AirflowFailException, match=f"{name} was given"):
+        task.execute(context_of(START, END))
+    assert asked_nothing(zoom)
+
+
+@pytest.mark.parametrize("names", [("start", "end"), ("extra_args",), ("s3_bucket",)])
+def test_so_does_one_that_a_mapped_task_gets_as_none(zoom: SimulatorServer, names: tuple[str, ...]):
+    context = context_of(START, END)
+    context["ti"] = SimpleNamespace(map_index=0, xcom_push=None)
+    task = EngagementsToS3Operator(task_id="task", s3_key="s3://lake/key", **dict.fromkeys(names))
+    with pytest.raises(AirflowFailException, match="was given"):
+        task.execute(context)
     assert asked_nothing(zoom)
 
 
