@@ -1,5 +1,5 @@
 # make demo    the main job, end to end, against a simulated Zoom and a local S3 server (or real ones: see README.md)
-# make test    all tests
+# make test    all tests, on all cores; PYTEST_ARGS="-n0 -x tests/unit": one after the other, or a few
 # make matrix  the tests that concern Airflow, with the built wheel, on every Airflow and Python (JOBS=2: two at a time);
 #              make matrix-cell AIRFLOW=3.1 PYTHON=python3.13: on one of them; RECORD=1 writes the table of intervals,
 #              RESULTS=docs/versions.md the table of versions
@@ -40,7 +40,7 @@ demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
 
 test: $(STAMP)
-	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest -n logical --dist loadgroup $(PYTEST_ARGS)
 
 ui: $(STAMP)
 	@exec $(BIN)/python -m tests.ui
