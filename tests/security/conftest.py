@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from tenacity import wait_fixed
+from pytest_mock import MockerFixture
 
-from airflow_provider_zcc.hooks import zoom_contact_center
-from airflow_provider_zcc.zoom import client
+from tests.conftest import shorten_retries
 from tests.unit.conftest import botocore_data_is_read_once, bucket, connect_zoom, s3_server, start_zoom, zoom
 
 __all__ = ["botocore_data_is_read_once", "bucket", "connect_zoom", "s3_server", "start_zoom", "zoom"]
 
 
 @pytest.fixture(autouse=True)
-def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give an outage up after a few attempts, so that trying again is logged, and takes no two minutes."""
-    monkeypatch.setitem(client.ZoomClient.__init__.__kwdefaults__, "retry_timeout", 0.04)
-    monkeypatch.setattr(zoom_contact_center, "_BRIEF_RETRY_TIMEOUT", 0.04)
-    monkeypatch.setattr(client, "wait_random_exponential", lambda **_: wait_fixed(0.02))
+def outages_are_given_up_soon(mocker: MockerFixture) -> None:
+    """Give an outage up after a few attempts, so that retries are logged, and take no two minutes."""
+    shorten_retries(mocker, 0.04)
+    mocker.patch("airflow_provider_zcc.hooks.zoom_contact_center._BRIEF_RETRY_TIMEOUT", 0.04)
