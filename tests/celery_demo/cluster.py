@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
-from types import TracebackType
 
 from tests.airflow_process import EXAMPLE_DAGS, AirflowProcess
 from tests.airflow_server import AirflowServer
@@ -51,9 +50,7 @@ class CeleryCluster:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def _settings(self, postgres: PostgresServer, redis: RedisServer) -> dict[str, str]:
