@@ -22,7 +22,6 @@ from tests.faults.conftest import (
     engagements_of_a_day,
 )
 from tests.s3_proxy import S3Fault, S3Proxy
-from tests.s3_server import S3Server
 from tests.unit.conftest import Bucket, StartZoom, asked_nothing, context_of
 
 #: How an upload is compressed so that it is one request, or several.
@@ -30,8 +29,8 @@ WHOLE, IN_PARTS = "gzip", "none"
 
 
 @pytest.fixture(scope="session")
-def proxy_server(s3_server: S3Server) -> Iterator[S3Proxy]:
-    with S3Proxy(s3_server.url) as proxy:
+def proxy_server() -> Iterator[S3Proxy]:
+    with S3Proxy() as proxy:
         yield proxy
 
 

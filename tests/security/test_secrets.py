@@ -488,7 +488,7 @@ def test_an_upload_that_s3_rejects_puts_out_nothing_of_what_it_held(
     callers: Callers, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
     threshold = {} if fault["operation"] == "PutObject" else {"multipart_threshold": 10_000}
-    with S3Proxy(callers.bucket.client.meta.endpoint_url) as s3:
+    with S3Proxy() as s3:
         s3.faults = [S3Fault(**fault)]
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws_connection(s3.url, **threshold)))
         callers.operator()
