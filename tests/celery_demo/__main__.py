@@ -118,14 +118,16 @@ class Demo:
             if self._seconds() - reported >= 10:
                 reported = self._seconds()
                 self._report_progress(tasks)
-            state = self._cluster.server.ask("GET", self._run)["state"]
+            state = self._cluster.server.call_api("GET", self._run)["state"]
         return self._report(state)
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started
 
     def _tasks(self) -> list[dict[str, Any]]:
-        found = self._cluster.server.ask("GET", f"{self._run}/taskInstances?task_id={TASK}&limit=100")["task_instances"]
+        found = self._cluster.server.call_api("GET", f"{self._run}/taskInstances?task_id={TASK}&limit=100")[
+            "task_instances"
+        ]
         return [task for task in found if task["task_id"] == TASK and task["map_index"] >= 0]
 
     def _strike_in_the_middle(self, tasks: list[dict[str, Any]], signal_name: str) -> None:
@@ -187,7 +189,7 @@ class Demo:
         )
         whole = state == "success" and exact == len(self._days) and self._struck
         if state != "success":
-            print(self._cluster.said("scheduler")[-5_000:])
+            print(self._cluster.output_of("scheduler")[-5_000:])
         if not self._struck:
             print("No worker was ended: at no moment was one in the middle of two tasks.")
         print("complete" if whole else "NOT COMPLETE")
@@ -206,7 +208,7 @@ class Demo:
             return ""
         if task["try_number"] <= 1:
             return f"{task['hostname']} {task['state']}"
-        tries = self._cluster.server.ask("GET", f"{self._run}/taskInstances/{TASK}/{task['map_index']}/tries")
+        tries = self._cluster.server.call_api("GET", f"{self._run}/taskInstances/{TASK}/{task['map_index']}/tries")
         return ", ".join(f"{attempt['hostname']} {attempt['state']}" for attempt in tries["task_instances"])
 
 
