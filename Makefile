@@ -39,8 +39,9 @@ export PYTHONPATH := $(CURDIR)
 demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
 
+# A file's tests share an Airflow or a server. Files are taken in order, so those that wait for Airflow come early.
 test: $(STAMP)
-	@exec $(BIN)/python -m pytest -n logical --dist loadgroup $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 ui: $(STAMP)
 	@exec $(BIN)/python -m tests.ui

@@ -27,8 +27,6 @@ from tests.zoom_simulator.app import ZoomSimulator
 from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.server import SimulatorServer
 
-pytestmark = pytest.mark.xdist_group("components")
-
 DAGS = (EXAMPLE_DAGS / "zcc_daily.py", EXAMPLE_DAGS / "zcc_counts.py", TEST_DAGS / "deferrable.py")
 #: Those of the sensors that wait until something happens on Zoom's side.
 LONG_WAITING = ("stable", "refused", "refused_softly", "longest")

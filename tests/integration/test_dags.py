@@ -26,8 +26,6 @@ from tests.zoom_simulator.app import ZoomSimulator
 from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.server import SimulatorServer
 
-pytestmark = pytest.mark.xdist_group("dags")
-
 DAY = timedelta(days=1)
 #: What the Dags of the documentation are for.
 DOCUMENTED_BUCKET = "my-lake"

@@ -27,8 +27,6 @@ from tests.s3_server import S3Server
 from tests.zoom_simulator.app import ZoomSimulator
 from tests.zoom_simulator.server import SimulatorServer
 
-pytestmark = pytest.mark.xdist_group("intervals")
-
 DAGS = Path(__file__).parent / "dags"
 DATE = "2026-11-03T12:00:00+00:00"
 RECORD = os.environ.get("ZCC_RECORD_INTERVALS")

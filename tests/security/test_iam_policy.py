@@ -22,8 +22,6 @@ from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Oper
 from tests.unit.conftest import END, START, Bucket, StartZoom, asked_nothing, context_of, refusing
 from tests.zoom_simulator.data import Engagements
 
-pytestmark = pytest.mark.xdist_group("IAM")
-
 SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text()
 #: The bucket and the folder that the document takes as its example.
 BUCKET, FOLDER = "my-lake", "zoom"
