@@ -19,6 +19,7 @@ import pytest
 
 from tests.airflow_process import EXAMPLE_DAGS, KNOWING_ASSETS, AirflowProcess
 from tests.airflow_version import AIRFLOW
+from tests.conftest import END
 from tests.documentation.texts import python_samples
 from tests.integration.conftest import BUCKET, TEST_DAGS, exact, keys_of, lineage_of, lines_of
 from tests.s3_server import S3Server
@@ -132,8 +133,11 @@ def test_a_day_holds_every_engagement_once(zoom: SimulatorServer, s3: S3Server, 
 
 @pytest.mark.usefixtures("report")
 def test_no_other_day_is_written(s3: S3Server) -> None:
+    # All S3 servers of a process have the same buckets; what other tests write is of the days before today.
     days = {key.split("/")[2] for key in keys_of(s3) if key.startswith("zoom/engagements/")}
-    assert days == {f"date={day:%Y-%m-%d}" for day in DAILY + BACKFILL + TRAILING_WEEK}
+    assert {day for day in days if day < f"date={END:%Y-%m-%d}"} == {
+        f"date={day:%Y-%m-%d}" for day in DAILY + BACKFILL + TRAILING_WEEK
+    }
 
 
 def test_the_hourly_one_waits_and_then_writes(
