@@ -1,18 +1,18 @@
-# make demo    the main job, end to end, against a simulated Zoom and a local S3 server (or real ones: see README.md)
-# make test    all tests
+# make demo    the main job, end to end, with a simulated Zoom and a local S3 server (or real ones: see README.md)
+# make test    all tests, on all cores; PYTEST_ARGS="-n0 -x tests/unit": one after the other, or a few
 # make matrix  the tests that concern Airflow, with the built wheel, on every Airflow and Python (JOBS=2: two at a time);
-#              make matrix-cell AIRFLOW=3.1 PYTHON=python3.13: on one of them; RECORD=1 writes the table of intervals,
+#              make matrix-cell AIRFLOW=3.1 PYTHON=python3.13: on one of them; RECORD=1 records the table of intervals,
 #              RESULTS=docs/versions.md the table of versions
 # make ui      Airflow's web page, with a simulated Zoom, an S3 server, connections and example Dags ready
-# make ui-test a browser goes through that page (needs chromium); IMAGES=docs/images takes the screenshots anew
+# make ui-test a browser uses that page (needs chromium); IMAGES=docs/images renews the screenshots
 # make celery-demo   a month, on Airflow's CeleryExecutor, while one of two workers is killed
-# make triggers      a hundred deferred sensors in one triggerer of Airflow, and whether one starves another: some minutes
+# make triggers      a hundred deferred sensors in one triggerer, and whether one starves another: some minutes
 # make lint    style, types, import rules
-# make format  let ruff format the code
+# make format  format the code with ruff
 # make docs    the documentation, as a site in build/docs
 # make build   the wheel and the source distribution, checked, in dist
-# make hooks   let git run style and types before each commit
-# make mutants which small faults in airflow_provider_zcc/zoom no test notices: an hour or two; MUTANTS='*.rate_limiter.*' for a part
+# make hooks   run style and types before each git commit
+# make mutants which small faults in airflow_provider_zcc/zoom no test finds: an hour or two; MUTANTS='*.rate_limiter.*': a part
 # make bench   this provider and others side by side, on the simulator; make profile: where our CPU time goes;
 #              make parse-time: how long a Dag file that imports the operator takes to parse, and another
 
@@ -39,8 +39,9 @@ export PYTHONPATH := $(CURDIR)
 demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
 
+# A file's tests share an Airflow or a server. Files are taken in order, so those that wait for Airflow come early.
 test: $(STAMP)
-	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 ui: $(STAMP)
 	@exec $(BIN)/python -m tests.ui
@@ -59,7 +60,7 @@ matrix: $(MATRIX)/uv
 		$(if $(RESULTS),--results $(RESULTS))
 
 matrix-cell: $(MATRIX)/uv
-	@exec $(MATRIX)/python -m tests.matrix --airflow $(AIRFLOW) \
+	@exec $(MATRIX)/python -m tests.matrix --airflow $(AIRFLOW) $(if $(JOBS),--jobs $(JOBS)) \
 		$(if $(filter command environment,$(firstword $(origin PYTHON))),--python $(notdir $(PYTHON))) $(if $(RECORD),--record) \
 		$(if $(RESULTS),--results $(RESULTS))
 
@@ -77,7 +78,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# What an earlier run found out stands, unless MUTANTS names it.
+# Results of earlier runs are kept, unless MUTANTS names them.
 mutants: $(STAMP)
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
 		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt mutmut
@@ -130,7 +131,7 @@ triggers: $(STAMP)
 bench: $(STAMP) $(BENCHMARKS)/.installed
 	@exec $(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-# dlt and Airflow ask for other versions of the same packages.
+# dlt and Airflow require different versions of the same packages.
 $(BENCHMARKS)/.installed: $(STAMP) constraints/benchmarks.txt
 	$(PYTHON) -m venv --clear $(BENCHMARKS)
 	$(BIN)/uv pip install --quiet --system-certs --python $(BENCHMARKS)/bin/python \

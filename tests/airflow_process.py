@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import psutil
@@ -21,16 +20,16 @@ import psutil
 EXAMPLE_DAGS = Path(__file__).parent.parent / "example_dags"
 #: With which an Airflow begins whose Dags have outlets: Airflow 3.0 refuses to run them before it knows their assets.
 KNOWING_ASSETS = ("db migrate", "dags reserialize")
-#: Seconds that whatever is waited for may take.
-PATIENCE = 480.0
+#: Seconds that a wait may take.
+WAIT_TIMEOUT = 480.0
 
 
 class AirflowProcess:
     """An Airflow with an empty database, in a temporary folder that goes with the context.
 
-    :param dags_folder: where its Dags lie.
+    :param dags_folder: where its Dags are.
     :param environment: further environment variables, such as ``AIRFLOW_CONN_ZCC_DEFAULT``.
-    :param commands: of Airflow, with which it begins.
+    :param commands: of Airflow, run when it is entered.
     """
 
     def __init__(
@@ -65,9 +64,7 @@ class AirflowProcess:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for service in self._services.values():
             end(service)
         self._home.cleanup()
@@ -101,7 +98,7 @@ class AirflowProcess:
         """
         for name, service in self._services.items():
             if service.poll() is not None:
-                raise RuntimeError(f"{name} ended with {service.returncode}:\n{_last(self.said(name))}")
+                raise RuntimeError(f"{name} ended with {service.returncode}:\n{_last(self.output_of(name))}")
 
     def wait_until(self, what: str, it_is_so: Callable[[], object]) -> None:
         """Wait.
@@ -109,15 +106,15 @@ class AirflowProcess:
         :param what: what for.
         :raises RuntimeError: with the end of what the services printed, if one ends meanwhile, or it takes too long.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + WAIT_TIMEOUT
         while not it_is_so():
             self.require_services()
             if time.monotonic() > deadline:
-                last_words = "\n".join(f"{name}:\n{_last(self.said(name))}" for name in self._services)
-                raise RuntimeError(f"Waited {PATIENCE:.0f} s for {what}, in vain.\n{last_words}")
+                outputs = "\n".join(f"{name}:\n{_last(self.output_of(name))}" for name in self._services)
+                raise RuntimeError(f"Waited {WAIT_TIMEOUT:.0f} s for {what}.\n{outputs}")
             time.sleep(0.2)
 
-    def said(self, name: str) -> str:
+    def output_of(self, name: str) -> str:
         """Return what a service printed."""
         return self.log_of(name).read_text(errors="replace")
 
@@ -126,7 +123,7 @@ class AirflowProcess:
         return self.home / f"{name}.log"
 
     def rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
-        """Ask Airflow's database."""
+        """Query Airflow's database."""
         with closing(sqlite3.connect(self.home / "airflow.db", timeout=60)) as database:
             return database.execute(query, values).fetchall()
 

@@ -1,4 +1,4 @@
-"""The server of an Airflow 3: what its other parts have to be told of it, and its API."""
+"""The server of an Airflow 3: the settings that its other parts need, and its API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.ports import free_port
 
 
 class AirflowServer:
-    """Where a server is to be, on loopback; ``airflow`` with :attr:`command` starts it, and whoever asks is an admin.
+    """Where a server is to be, on loopback; ``airflow`` with :attr:`command` starts it, and every caller is an admin.
 
     :ivar url: its address.
     :ivar command: for ``airflow``.
@@ -33,34 +33,34 @@ class AirflowServer:
         # Loopback needs no proxy.
         self._session.trust_env = False
 
-    def answers(self) -> bool:
-        """Return whether it is there."""
+    def is_ready(self) -> bool:
+        """Return whether it responds."""
         try:
             return self._session.get(f"{self.url}/api/v2/version", timeout=10).ok
         except requests.RequestException:
             return False
 
-    def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
-        """Ask its API.
+    def call_api(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+        """Call its API.
 
         :param path: after ``/api/v2``.
-        :raises RuntimeError: with the answer, if that is an error.
+        :raises RuntimeError: with the response, if that is an error.
         """
         if "Authorization" not in self._session.headers:
-            token = self._answer("GET", "/auth/token")["access_token"]
+            token = self._request("GET", "/auth/token")["access_token"]
             self._session.headers["Authorization"] = f"Bearer {token}"
-        return self._answer(method, f"/api/v2{path}", json=body)
+        return self._request(method, f"/api/v2{path}", json=body)
 
     def trigger(self, dag_id: str, logical_date: str | None = None, conf: Mapping[str, object] | None = None) -> str:
         """Start a run of a Dag, as the button Trigger does.
 
         :return: the path of the run in the API.
         """
-        run = self.ask("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": logical_date, "conf": conf or {}})
+        run = self.call_api("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": logical_date, "conf": conf or {}})
         return f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}"
 
-    def _answer(self, method: str, path: str, **arguments: Any) -> Any:
+    def _request(self, method: str, path: str, **arguments: Any) -> Any:
         response = self._session.request(method, self.url + path, timeout=60, **arguments)
         if not response.ok:
-            raise RuntimeError(f"{method} {path} was answered with {response.status_code}: {response.text}")
+            raise RuntimeError(f"{method} {path} returned {response.status_code}: {response.text}")
         return response.json()

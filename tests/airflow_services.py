@@ -79,7 +79,7 @@ class RunningAirflow(AirflowProcess):
             self.start("triggerer", "triggerer")
         if AIRFLOW >= (3, 0):
             # The scheduler's first tasks would not wait for it.
-            self.wait_until("Airflow's server", self._server.answers)
+            self.wait_until("Airflow's server", self._server.is_ready)
         self.start("scheduler", "scheduler")
 
     def trigger(self, dag_id: str, logical_date: str | None = None) -> None:

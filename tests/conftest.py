@@ -1,4 +1,4 @@
-"""The simulator, on a socket, for all tests."""
+"""The simulator, on a socket, and retries that do not take long, for all tests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from itertools import count
 
 import pytest
+from pytest_mock import MockerFixture
+from tenacity import wait_fixed
 
 from airflow_provider_zcc.zoom.client import ZoomClient
 from airflow_provider_zcc.zoom.oauth import shared_token_source
@@ -80,3 +82,12 @@ def settings_for(server: SimulatorServer, **changes: object) -> Settings:
 def client_for(server: SimulatorServer, *, retry_timeout: float = 10.0, **changes: object) -> ZoomClient:
     """Return a client for a simulator that gives up sooner than in production."""
     return ZoomClient(settings_for(server, **changes), retry_timeout=retry_timeout)
+
+
+def shorten_retries(mocker: MockerFixture, retry_timeout: float) -> None:
+    """Let clients retry at once, and give up sooner than in production.
+
+    :param retry_timeout: seconds after which an outage ends a request.
+    """
+    mocker.patch("airflow_provider_zcc.zoom.client.wait_random_exponential", return_value=wait_fixed(0.02))
+    mocker.patch.dict(ZoomClient.__init__.__kwdefaults__, {"retry_timeout": retry_timeout})

@@ -198,15 +198,17 @@ def last_rows() -> list[dict[str, Any]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
-    parser.add_argument("--airflow", choices=sorted({cell.airflow for cell in CELLS}), help="default: every cell")
+    parser.add_argument(
+        "--airflow", nargs="+", choices=sorted({cell.airflow for cell in CELLS}), help="default: every cell"
+    )
     parser.add_argument("--python", help="as in 3.12 or python3.12; default: the cell's own")
     parser.add_argument("--results", type=Path, help="a page to write the table to, as docs/versions.md")
     parser.add_argument("--record", action="store_true", help="write tests/intervals/seen, of which the table is made")
     parser.add_argument("--jobs", type=int, default=1, help="how many cells are run at a time")
     arguments = parser.parse_args()
-    cells = [cell for cell in CELLS if arguments.airflow in (None, cell.airflow)]
+    cells = [cell for cell in CELLS if arguments.airflow is None or cell.airflow in arguments.airflow]
     if arguments.python:
-        cells = [Cell(cells[0].airflow, arguments.python.removeprefix("python"))]
+        cells = [Cell(airflow, arguments.python.removeprefix("python")) for airflow in {c.airflow: c for c in cells}]
     for cell in cells:
         find_interpreter(cell.python)
     wheel = build_wheel()

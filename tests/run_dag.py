@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ else:
 LOGICAL_DATE = "logical_date" if AIRFLOW >= (3, 0) else "execution_date"
 
 
+@cache
+def find_dag(dag_id: str) -> Any:
+    """Return a Dag of the folder, which takes a second or two."""
+    return get_bagged_dag(None, dag_id)
+
+
 def run(dag_id: str, logical_date: str, conf: str = "null") -> dict[str, Any]:
     """Run a Dag once.
 
@@ -45,7 +52,7 @@ def run(dag_id: str, logical_date: str, conf: str = "null") -> dict[str, Any]:
     :param logical_date: of the run, ISO 8601; empty for a run without one.
     :param conf: the params it is triggered with, in JSON.
     """
-    dag = get_bagged_dag(None, dag_id)
+    dag = find_dag(dag_id)
     date = pendulum.parse(logical_date) if logical_date else None
     dag_run = dag.test(**{LOGICAL_DATE: date}, run_conf=json.loads(conf))
     with create_session() as session:

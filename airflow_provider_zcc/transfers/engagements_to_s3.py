@@ -312,10 +312,9 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
             raise _invalid("extra_args", self.extra_args, "a dict such as {'StorageClass': 'STANDARD_IA'}")
         if unknown := [name for name in self.extra_args or {} if name not in ALLOWED_EXTRA_ARGS]:
             raise _invalid("extra_args", unknown, f"these names: {', '.join(ALLOWED_EXTRA_ARGS)}")
-        if self.encrypt and "ServerSideEncryption" in (self.extra_args or {}):
-            raise InvalidQuery(
-                "encrypt=True means AES256, and extra_args sets ServerSideEncryption. Use one of the two."
-            )
+        for name, header in (("encrypt", "ServerSideEncryption"), ("acl_policy", "ACL")):
+            if getattr(self, name) and header in (self.extra_args or {}):
+                raise InvalidQuery(f"{name} and extra_args both set {header}. Use one of the two.")
 
     def _s3_hook(self) -> S3Hook:
         return S3Hook(self.aws_conn_id, transfer_config_args={"multipart_chunksize": MIN_PART_SIZE}, verify=self.verify)

@@ -76,6 +76,8 @@ def parse_page(body: bytes) -> Page:
         total = _total(page.total_records)
         if page.engagements is None and total != 0:
             raise TransientError(_unreadable("it has no list of engagements"))
+        if total is None and page.total_records is not None and not (page.engagements or page.next_page_token):
+            raise TransientError(_unreadable("it has no engagements, and total_records is not a count"))
         # JSON strings contain no bare line breaks, so those in the body are between tokens.
         if b"\n" in body or b"\r" in body:
             lines = [line.translate(None, b"\r\n") for line in lines]

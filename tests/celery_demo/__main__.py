@@ -3,7 +3,7 @@
 
 PostgreSQL and Redis, or Valkey, are the system's; Zoom is the simulator and S3 is moto, all on loopback. The Dag is
 ``zcc_backfill_month``. In the middle, one worker is killed with all that it runs, as if its machine were switched off.
-At the end each day in S3 is held against what the simulator has, line by line.
+At the end each day in S3 is compared with what the simulator has, line by line.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ import argparse
 import gzip
 import json
 import logging
-import math
 import signal
 import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,18 +32,7 @@ DAG, TASK, BUCKET, POOL = "zcc_backfill_month", "engagements_to_s3", "lake", "zo
 ENGAGEMENTS_A_DAY, LATENCY, REQUESTS_PER_SECOND = 2_500, 0.15, 20
 #: Share of the days that are done when a worker dies, and seconds that its tasks have run by then.
 MIDDLE, RUNNING_FOR = 1 / 3, 2.0
-#: Seconds over which the most that was used of the rate limit is looked for.
-BUSY = 20.0
-PATIENCE = 900.0
-
-
-@dataclass(frozen=True)
-class Sample:
-    """How far the run was at a moment."""
-
-    seconds: float
-    requests: int
-    refused: int
+RUNS_WITHIN = 900.0
 
 
 def main() -> int:
@@ -56,7 +43,7 @@ def main() -> int:
         default="KILL",
         help="KILL (default): all processes of a worker at once. TERM, QUIT: its first process alone",
     )
-    parser.add_argument("--hide-limits", action="store_true", help="Zoom does not say what its rate limit is")
+    parser.add_argument("--hide-limits", action="store_true", help="Zoom does not announce its rate limit")
     arguments = parser.parse_args()
     logging.disable(logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -73,12 +60,12 @@ def main() -> int:
 
 
 class Demo:
-    """A month, and what becomes of it.
+    """A month of engagements, and the run that reads it.
 
     :param stack: ends what is started.
     :param first: day of the month.
     :param last: midnight after the month.
-    :param announces_limits: whether Zoom says what its rate limit is.
+    :param announces_limits: whether Zoom announces its rate limit.
     """
 
     def __init__(self, stack: ExitStack, first: datetime, last: datetime, *, announces_limits: bool) -> None:
@@ -95,7 +82,7 @@ class Demo:
         connection["extra"]["requests_per_second"] = REQUESTS_PER_SECOND
         print(
             f"Zoom:    simulated, {len(engagements.starts):,} engagements in {len(self._days)} days, "
-            f"{LATENCY * 1_000:.0f} ms an answer, {REQUESTS_PER_SECOND} requests/s allowed to the account\n"
+            f"{LATENCY * 1_000:.0f} ms a response, {REQUESTS_PER_SECOND} requests/s allowed to the account\n"
             f"S3:      moto at {self._s3.url}\n"
             f"Airflow: CeleryExecutor, PostgreSQL, Redis, {len(WORKERS)} workers of {SLOTS} slots, starting",
             flush=True,
@@ -111,40 +98,36 @@ class Demo:
             )
         )
         self._cluster.make_pool(POOL, 4)
-        print(f"         it is there: {self._cluster.server.url}; {POOL} is a pool of 4 slots", flush=True)
-        self._samples: list[Sample] = []
-        self._struck: float | None = None
+        print(f"         ready: {self._cluster.server.url}; {POOL} is a pool of 4 slots", flush=True)
+        self._struck = False
 
     def run(self, signal_name: str) -> int:
-        """Run the month, end a worker in the middle, and say whether every day is exact."""
+        """Run the month, end a worker in the middle, and report whether every day is exact."""
         self._run = self._cluster.trigger(DAG, {"month": f"{self._days[0]:%Y-%m}"})
         self._started = time.monotonic()
         print(f"\nrunning   {DAG} for {self._days[0]:%Y-%m}", flush=True)
-        state, told = "queued", 0.0
+        state, reported = "queued", 0.0
         while state in ("queued", "running"):
-            if self._seconds() > PATIENCE:
-                print(f"The Dag run did not end within {PATIENCE:.0f} s.")
+            if self._seconds() > RUNS_WITHIN:
+                print(f"The Dag run did not end within {RUNS_WITHIN:.0f} s.")
                 return 1
             time.sleep(0.5)
             tasks = self._tasks()
-            self._samples.append(self._sample())
-            if self._struck is None:
+            if not self._struck:
                 self._strike_in_the_middle(tasks, signal_name)
-            if self._seconds() - told >= 10:
-                told = self._seconds()
-                self._tell(tasks)
-            state = self._cluster.server.ask("GET", self._run)["state"]
+            if self._seconds() - reported >= 10:
+                reported = self._seconds()
+                self._report_progress(tasks)
+            state = self._cluster.server.call_api("GET", self._run)["state"]
         return self._report(state)
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started
 
-    def _sample(self) -> Sample:
-        stats = self._simulator.stats
-        return Sample(self._seconds(), stats.api_requests, stats.statuses[429])
-
     def _tasks(self) -> list[dict[str, Any]]:
-        found = self._cluster.server.ask("GET", f"{self._run}/taskInstances?task_id={TASK}&limit=100")["task_instances"]
+        found = self._cluster.server.call_api("GET", f"{self._run}/taskInstances?task_id={TASK}&limit=100")[
+            "task_instances"
+        ]
         return [task for task in found if task["task_id"] == TASK and task["map_index"] >= 0]
 
     def _strike_in_the_middle(self, tasks: list[dict[str, Any]], signal_name: str) -> None:
@@ -162,18 +145,18 @@ class Demo:
             end(worker)
         else:
             worker.send_signal(getattr(signal, f"SIG{signal_name}"))
-        self._struck = self._samples[-1].seconds
+        self._struck = True
         days = [f"{self._days[task['map_index']]:%Y-%m-%d}" for task in running if task["hostname"] == name]
-        print(f"{self._struck:6.1f} s  SIG{signal_name} to {name}, which reads {', '.join(days)}", flush=True)
+        print(f"{self._seconds():6.1f} s  SIG{signal_name} to {name}, which reads {', '.join(days)}", flush=True)
 
-    def _tell(self, tasks: list[dict[str, Any]]) -> None:
+    def _report_progress(self, tasks: list[dict[str, Any]]) -> None:
         states = Counter(task["state"] for task in tasks)
         running = Counter(task["hostname"] for task in tasks if task["state"] == "running")
-        sample = self._samples[-1]
+        stats = self._simulator.stats
         print(
-            f"{sample.seconds:6.1f} s  {states['success']} of {len(self._days)} days done, running: "
+            f"{self._seconds():6.1f} s  {states['success']} of {len(self._days)} days done, running: "
             f"{', '.join(f'{count} on {name}' for name, count in sorted(running.items())) or 'none'}; "
-            f"{sample.requests:,} requests, {sample.refused} of them refused (429)",
+            f"{stats.api_requests:,} requests, {stats.statuses[429]} of them throttled (429)",
             flush=True,
         )
 
@@ -194,45 +177,23 @@ class Demo:
                 f"{self._history(tasks.get(number))}"
             )
         retried = sum(task["try_number"] > 1 for task in tasks.values())
-        refused = self._simulator.stats.statuses[429]
+        throttled = self._simulator.stats.statuses[429]
         requests = self._simulator.stats.api_requests
         print(f"\nDag run   {state} after {seconds:.0f} s")
         print(f"records   {records:,} in {exact} of {len(self._days)} days exact, byte by byte, none twice")
         print(f"retried   {retried} of {len(self._days)} tasks")
-        print(f"requests  {requests:,}, {refused} of them refused with HTTP 429 ({refused / requests:.1%})")
-        self._report_use()
-        whole = state == "success" and exact == len(self._days) and self._struck is not None
-        if state != "success":
-            print(self._cluster.said("scheduler")[-5_000:])
-        if self._struck is None:
-            print("No worker was ended: at no moment was one in the middle of two tasks.")
-        print("complete" if whole else "NOT COMPLETE")
-        return 0 if whole else 1
-
-    def _report_use(self) -> None:
-        """Print which share of the account's rate limit was used: with two workers, with one, and at most."""
-        first = next((sample for sample in self._samples if sample.requests), self._samples[-1])
-        last = next(sample for sample in self._samples if sample.requests == self._samples[-1].requests)
-        middle = next((sample for sample in self._samples if sample.seconds >= (self._struck or math.inf)), last)
-        stretches = [
-            (since, until)
-            for since in self._samples
-            if (until := next((sample for sample in self._samples if sample.seconds >= since.seconds + BUSY), None))
-        ]
-        busiest = max(stretches, key=lambda stretch: _used(*stretch), default=(first, last))
-        for name, (since, until) in (
-            ("before", (first, middle)),
-            ("after", (middle, last)),
-            ("at most", busiest),
-        ):
-            print(
-                f"used      {_used(since, until):4.0%} of the rate limit {name}: "
-                f"{_let_through(since, until):,} requests in {until.seconds - since.seconds:.0f} s"
-            )
+        print(f"requests  {requests:,}, {throttled} of them throttled with HTTP 429 ({throttled / requests:.1%})")
         print(
             f"settings  task_instance_heartbeat_timeout {HEARTBEAT_TIMEOUT} s, its detection_interval "
             f"{DETECTION_INTERVAL} s, retry_delay {RETRY_DELAY} s (Airflow's own: 300, 10, 300)"
         )
+        whole = state == "success" and exact == len(self._days) and self._struck
+        if state != "success":
+            print(self._cluster.output_of("scheduler")[-5_000:])
+        if not self._struck:
+            print("No worker was ended: at no moment was one in the middle of two tasks.")
+        print("complete" if whole else "NOT COMPLETE")
+        return 0 if whole else 1
 
     def _lines(self, day: datetime) -> list[bytes]:
         key = f"zoom/engagements/date={day:%Y-%m-%d}/engagements.jsonl.gz"
@@ -247,18 +208,8 @@ class Demo:
             return ""
         if task["try_number"] <= 1:
             return f"{task['hostname']} {task['state']}"
-        tries = self._cluster.server.ask("GET", f"{self._run}/taskInstances/{TASK}/{task['map_index']}/tries")
+        tries = self._cluster.server.call_api("GET", f"{self._run}/taskInstances/{TASK}/{task['map_index']}/tries")
         return ", ".join(f"{attempt['hostname']} {attempt['state']}" for attempt in tries["task_instances"])
-
-
-def _let_through(since: Sample, until: Sample) -> int:
-    return until.requests - until.refused - since.requests + since.refused
-
-
-def _used(since: Sample, until: Sample) -> float:
-    """Return the share of the rate limit that was used between two samples."""
-    seconds = until.seconds - since.seconds
-    return _let_through(since, until) / seconds / REQUESTS_PER_SECOND if seconds else 0.0
 
 
 if __name__ == "__main__":

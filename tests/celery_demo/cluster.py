@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
-from types import TracebackType
 
 from tests.airflow_process import EXAMPLE_DAGS, AirflowProcess
 from tests.airflow_server import AirflowServer
@@ -45,15 +44,15 @@ class CeleryCluster:
                 self.workers[name] = self._airflow.start(
                     name, "celery", "worker", "--skip-serve-logs", "--celery-hostname", name, **{worker.NAME: name}
                 )
-            self._airflow.wait_until("the server", self.server.answers)
+            self._airflow.wait_until("the server", self.server.is_ready)
             for name in WORKERS:
-                self._airflow.wait_until(f"{name} to be ready", lambda name=name: f"{name} ready" in self.said(name))
+                self._airflow.wait_until(
+                    f"{name} to be ready", lambda name=name: f"{name} ready" in self.output_of(name)
+                )
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def _settings(self, postgres: PostgresServer, redis: RedisServer) -> dict[str, str]:
@@ -71,17 +70,17 @@ class CeleryCluster:
         named = {f"AIRFLOW__{section}__{name}": str(value) for (section, name), value in settings.items()}
         return self.server.environment | named
 
-    def said(self, name: str) -> str:
+    def output_of(self, name: str) -> str:
         """Return what a service printed."""
-        return self._airflow.said(name)
+        return self._airflow.output_of(name)
 
     def make_pool(self, name: str, slots: int) -> None:
         """Make a pool."""
-        self.server.ask("POST", "/pools", {"name": name, "slots": slots})
+        self.server.call_api("POST", "/pools", {"name": name, "slots": slots})
 
     def trigger(self, dag_id: str, conf: Mapping[str, object]) -> str:
         """Start a run of a Dag, and return the path of the run in Airflow's API."""
         known = f"/dags?dag_id_pattern={dag_id}"
-        self._airflow.wait_until(f"the Dag {dag_id}", lambda: self.server.ask("GET", known)["total_entries"])
-        self.server.ask("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+        self._airflow.wait_until(f"the Dag {dag_id}", lambda: self.server.call_api("GET", known)["total_entries"])
+        self.server.call_api("PATCH", f"/dags/{dag_id}", {"is_paused": False})
         return self.server.trigger(dag_id, conf=conf)

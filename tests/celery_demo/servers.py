@@ -14,7 +14,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from tests.ports import free_port
 
@@ -68,13 +67,11 @@ class _Server(ABC):
             self._process = self._popen(self._command())
             self._wait()
         except BaseException:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._process:
             # For PostgreSQL this is a fast shutdown: sessions end.
             self._process.send_signal(signal.SIGINT)

@@ -1,14 +1,14 @@
-"""Holds what was said on the wire against the OpenAPI description beside this file."""
+"""Checks what was sent on the wire against the OpenAPI description beside this file."""
 
 from __future__ import annotations
 
 import base64
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qs, parse_qsl, urlencode
 
 import schemathesis
 import yaml
@@ -27,8 +27,7 @@ from tests.zoom_simulator.app import ZoomSimulator
 FILE = Path(__file__).with_name("engagements.openapi.yaml")
 DESCRIPTION: dict[str, Any] = yaml.safe_load(FILE.read_text())
 LISTING, TOKEN = "/contact_center/engagements", "/oauth/token"
-#: What an answer is checked for.
-ANSWER_CHECKS = [
+RESPONSE_CHECKS = [
     status_code_conformance,
     content_type_conformance,
     response_headers_conformance,
@@ -41,7 +40,7 @@ _SCHEMA = schemathesis.openapi.from_dict(DESCRIPTION)
 
 @dataclass
 class Exchange:
-    """One request and its answer, as they were on the socket; names of headers are in lower case."""
+    """One request and its response, as they were on the socket; names of headers are in lower case."""
 
     method: str
     path: str
@@ -49,8 +48,8 @@ class Exchange:
     headers: dict[str, str]
     body: bytes
     status: int = 0
-    answer_headers: tuple[tuple[str, str], ...] = ()
-    answer: bytes = b""
+    response_headers: tuple[tuple[str, str], ...] = ()
+    response: bytes = b""
 
     @property
     def operation(self) -> tuple[str, str]:
@@ -59,7 +58,7 @@ class Exchange:
 
 
 class RecordedSimulator(ZoomSimulator):
-    """A simulator that keeps all that is said to it, and all that it says."""
+    """A simulator that records each request and its response."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -77,105 +76,86 @@ class RecordedSimulator(ZoomSimulator):
         async def recorded_send(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                exchange.answer_headers = tuple((name.decode(), value.decode()) for name, value in message["headers"])
+                exchange.response_headers = tuple((name.decode(), value.decode()) for name, value in message["headers"])
                 self.exchanges.append(exchange)
             else:
-                exchange.answer += message["body"]
+                exchange.response += message["body"]
             await send(message)
 
         await super().__call__(scope, recorded_receive, recorded_send)
 
 
-def objections_to_request(exchange: Exchange) -> list[str]:
-    """Say what the description does not allow in a request."""
+def request_violations(exchange: Exchange) -> list[str]:
+    """Return what the description does not allow in a request."""
     path, method = exchange.operation
     described = DESCRIPTION["paths"].get(path, {}).get(method)
     if described is None:
         return [f"{method} {path} is not described"]
-    return [
-        *_objections_to_signature(exchange.headers.get("authorization", ""), described["security"]),
-        *_objections_to_query(parse_qsl(exchange.query, keep_blank_values=True), described.get("parameters", [])),
-        *_objections_to_form(exchange, described.get("requestBody")),
-    ]
+    [[security]] = described["security"]
+    parameters = {parameter["name"]: parameter["schema"] for parameter in described.get("parameters", [])}
+    [(content_type, body)] = (
+        described.get("requestBody", {}).get("content", {"": {"schema": {"maxProperties": 0}}}).items()
+    )
+    schema = {
+        "properties": {
+            "scheme": {"const": DESCRIPTION["components"]["securitySchemes"][security]["scheme"]},
+            "credentials": {"minLength": 1},
+            "query": {"properties": parameters, "additionalProperties": False},
+            "content type": {"const": content_type},
+            "body": body["schema"],
+        }
+    }
+    scheme, _, credentials = exchange.headers.get("authorization", "").partition(" ")
+    sent = {
+        "scheme": scheme.lower(),
+        "credentials": credentials,
+        "query": _values(exchange.query, parameters),
+        "content type": exchange.headers.get("content-type", "").partition(";")[0],
+        "body": _values(exchange.body.decode(), {}),
+    }
+    errors = OAS31Validator(schema, format_checker=oas31_format_checker).iter_errors(sent)
+    return [error.message for error in errors]
 
 
-def _objections_to_signature(authorization: str, security: list[dict[str, Any]]) -> Iterable[str]:
-    [[name]] = security
-    scheme, _, credentials = authorization.partition(" ")
-    wanted = DESCRIPTION["components"]["securitySchemes"][name]["scheme"]
-    if scheme.lower() != wanted or not credentials:
-        yield f"signed with {scheme!r} rather than {wanted}"
-    elif wanted == "basic" and ":" not in base64.b64decode(credentials).decode():
-        yield "the credentials are not a name and a password"
+def _values(text: str, schemas: dict[str, Any]) -> dict[str, object]:
+    """Parse a query or a form; what comes several times is a list, whether or not it may."""
+    values: dict[str, object] = {}
+    for name, found in parse_qs(text, keep_blank_values=True).items():
+        kind = schemas.get(name, {}).get("type")
+        values[name] = found if kind == "array" or len(found) > 1 else found[0]
+        if kind == "integer" and found[0].isdigit():
+            values[name] = int(found[0])
+    return values
 
 
-def _objections_to_query(pairs: list[tuple[str, str]], described: list[dict[str, Any]]) -> Iterable[str]:
-    values = defaultdict(list)
-    for name, value in pairs:
-        values[name].append(value)
-    parameters = {parameter["name"]: parameter for parameter in described}
-    for name, given in values.items():
-        if name not in parameters:
-            yield f"{name} is not described"
-            continue
-        schema = parameters[name]["schema"]
-        if schema["type"] == "array":
-            yield from _objections_to_value(name, given, schema)
-        elif len(given) > 1:
-            yield f"{name} comes {len(given)} times"
-        else:
-            value: object = int(given[0]) if schema["type"] == "integer" and given[0].isdigit() else given[0]
-            yield from _objections_to_value(name, value, schema)
-
-
-def _objections_to_form(exchange: Exchange, described: dict[str, Any] | None) -> Iterable[str]:
-    if described is None:
-        if exchange.body:
-            yield "a body is not described"
-        return
-    content_type = exchange.headers.get("content-type", "").partition(";")[0]
-    if content_type not in described["content"]:
-        yield f"a body of type {content_type!r} is not described"
-        return
-    pairs = parse_qsl(exchange.body.decode(), keep_blank_values=True, strict_parsing=True)
-    if len(dict(pairs)) < len(pairs):
-        yield "a field comes twice"
-    yield from _objections_to_value("body", dict(pairs), described["content"][content_type]["schema"])
-
-
-def _objections_to_value(name: str, value: object, schema: dict[str, Any]) -> Iterable[str]:
-    validator = OAS31Validator(schema, format_checker=oas31_format_checker)
-    return (f"{name}: {error.message}" for error in validator.iter_errors(value))
-
-
-def check_answer(exchange: Exchange) -> None:
-    """Raise what Schemathesis finds in an answer that the description does not allow."""
+def check_response(exchange: Exchange) -> None:
+    """Raise what Schemathesis finds in a response that the description does not allow."""
     path, method = exchange.operation
     case = _SCHEMA[path][method].Case(query=dict(parse_qsl(exchange.query)), headers=exchange.headers)
     headers = defaultdict(list)
-    for name, value in exchange.answer_headers:
+    for name, value in exchange.response_headers:
         headers[name.lower()].append(value)
     case.validate_response(
         schemathesis.Response(
             status_code=exchange.status,
             headers=headers,
-            content=exchange.answer,
+            content=exchange.response,
             request=Request(exchange.method, f"http://127.0.0.1{exchange.path}?{exchange.query}").prepare(),
             elapsed=0.0,
             verify=True,
         ),
-        checks=ANSWER_CHECKS,
+        checks=RESPONSE_CHECKS,
     )
 
 
 def listing(**parameters: str | list[str]) -> Exchange:
-    """Return a well signed request for a page, without an answer."""
+    """Return a well signed request for a page, without a response."""
     query = urlencode(parameters, doseq=True)
     return Exchange("GET", f"/v2{LISTING}", query, {"authorization": "Bearer token"}, b"")
 
 
 def token_request(body: bytes, **headers: str) -> Exchange:
-    """Return a request for a token, signed well unless the headers say otherwise, and without an answer."""
+    """Return a request for a token, signed well unless the headers say otherwise, and without a response."""
     signature = base64.b64encode(b"client:secret").decode()
     form = {"authorization": f"Basic {signature}", "content-type": "application/x-www-form-urlencoded"}
     return Exchange("POST", TOKEN, "", form | {name.replace("_", "-"): value for name, value in headers.items()}, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -11,6 +12,7 @@ import pytest
 from airflow.models import Connection
 
 from airflow_provider_zcc.hooks.zoom_contact_center import settings_from
+from tests.airflow_process import EXAMPLE_DAGS
 from tests.documentation.texts import ROOT, TEXTS, python_samples
 
 try:
@@ -31,6 +33,14 @@ def test_airflow_loads_every_sample(sample: str, tmp_path: Path) -> None:
     bag = DagBag(tmp_path)
     assert bag.import_errors == {}
     assert len(bag.dags) == sample.count("with DAG(")
+
+
+def test_airflow_loads_every_example_without_connections() -> None:
+    bag = DagBag(EXAMPLE_DAGS)
+    assert bag.import_errors == {}
+    assert bag.dags.keys() == {path.stem for path in EXAMPLE_DAGS.glob("*.py")}
+    for dag in bag.dags.values():
+        assert dag.doc_md == ast.get_docstring(ast.parse(Path(dag.fileloc).read_text()), clean=False)
 
 
 def test_every_page_that_shows_a_dag_is_among_the_samples() -> None:

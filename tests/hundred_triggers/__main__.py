@@ -127,7 +127,7 @@ class Triggers:
 
     def _blocked(self) -> list[float]:
         """Return for how many seconds the loop was blocked each time."""
-        return [float(seconds) for seconds in BLOCKED.findall(self._airflow.said("triggerer"))]
+        return [float(seconds) for seconds in BLOCKED.findall(self._airflow.output_of("triggerer"))]
 
     def _checks(self) -> Counter[str]:
         """Return how many checks there were of each interval, by its start."""

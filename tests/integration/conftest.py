@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.airflow_process import EXAMPLE_DAGS, KNOWING_ASSETS, AirflowProcess
 from tests.conftest import END
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import Config, ZoomSimulator
@@ -23,8 +22,8 @@ TEST_DAGS = Path(__file__).parent / "dags"
 
 @pytest.fixture(scope="module")
 def engagements() -> Engagements:
-    """12,000 engagements over the ten days before END."""
-    return Engagements.of_a_contact_centre(12_000, 10, end=END)
+    """12,000 engagements over the two weeks before END."""
+    return Engagements.of_a_contact_centre(12_000, 14, end=END)
 
 
 @pytest.fixture(scope="module")
@@ -80,38 +79,24 @@ def environment(zoom: SimulatorServer, s3: S3Server) -> Iterator[dict[str, str]]
         }
 
 
-@pytest.fixture(scope="module")
-def airflow(environment: dict[str, str], openlineage: dict[str, str]) -> Iterator[AirflowProcess]:
-    """An Airflow with the Dags of the tests, and OpenLineage."""
-    with AirflowProcess(TEST_DAGS, environment | openlineage) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def airflow_with_examples(environment: dict[str, str]) -> Iterator[AirflowProcess]:
-    """An Airflow with the example Dags."""
-    with AirflowProcess(EXAMPLE_DAGS, environment, commands=KNOWING_ASSETS) as process:
-        yield process
-
-
 def exact(lines: list[str]) -> list[dict[str, Any]]:
     """Parse engagements with every number as it is spelled, in the order of their ids."""
     records = [json.loads(line, parse_int=str, parse_float=str) for line in lines]
     return sorted(records, key=lambda record: str(record["engagement_id"]))
 
 
-def lines_of(s3: S3Server, key: str) -> list[str]:
+def lines_of(s3: S3Server, key: str, bucket: str = BUCKET) -> list[str]:
     """Read an object of JSON lines."""
-    body = s3.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    body = s3.client.get_object(Bucket=bucket, Key=key)["Body"].read()
     text = (gzip.decompress(body) if key.endswith(".gz") else body).decode()
     assert text == "" or text.endswith("\n")
     return text.split("\n")[:-1]
 
 
 def lineage_of(events: Path, job: str, event_type: str) -> list[dict[str, Any]]:
-    """Read what OpenLineage was told of a task."""
-    told = [json.loads(line) for line in events.read_text().splitlines()]
-    return [event for event in told if (event["job"]["name"], event["eventType"]) == (job, event_type)]
+    """Read OpenLineage's events of a task."""
+    found = [json.loads(line) for line in events.read_text().splitlines()]
+    return [event for event in found if (event["job"]["name"], event["eventType"]) == (job, event_type)]
 
 
 def keys_of(s3: S3Server) -> set[str]:

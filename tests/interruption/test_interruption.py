@@ -133,8 +133,8 @@ def s3() -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="module")
-def proxy(s3: S3Server) -> Iterator[S3Proxy]:
-    with S3Proxy(s3.url) as proxy:
+def proxy() -> Iterator[S3Proxy]:
+    with S3Proxy() as proxy:
         yield proxy
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.airflow_process import PATIENCE
+from tests.airflow_process import WAIT_TIMEOUT
 from tests.airflow_services import RunningAirflow, today
 from tests.airflow_version import AIRFLOW
 from tests.conftest import ENGAGEMENTS
@@ -135,7 +135,7 @@ def moment_in_words(moment: datetime, begun: datetime) -> str:
         if moment == there:
             return words
     for days, words in ((0, "now"), (1, "a day before now")):
-        if timedelta() <= moment - begun + timedelta(days=days) < timedelta(seconds=PATIENCE):
+        if timedelta() <= moment - begun + timedelta(days=days) < timedelta(seconds=WAIT_TIMEOUT):
             return words
     return f"{moment:%-d %b %H:%M}"
 

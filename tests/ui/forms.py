@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,11 +41,15 @@ def connection_page(page: Page, password: str) -> ConnectionPage:
     :param password: of the user admin.
     """
     is_3 = page.request.get("/api/v2/monitor/health").ok
-    return (ConnectionPageOf3 if is_3 else ConnectionPageOf2)(page, password)
+    return (ConnectionPage if is_3 else ConnectionPageOf2)(page, password)
 
 
-class ConnectionPage(ABC):
-    """Adds, edits and tests one connection."""
+class ConnectionPage:
+    """Adds, edits and tests one connection.
+
+    This is the page of Airflow 3: standard fields and those of extra are apart; Test is in the list and tests what is
+    saved.
+    """
 
     shows_dags_of_airflow_3 = True
 
@@ -54,77 +57,6 @@ class ConnectionPage(ABC):
         self.page = page
         self._password = password
         self._headers: dict[str, str] = {}
-
-    @abstractmethod
-    def log_in(self) -> None: ...
-
-    @abstractmethod
-    def add(self) -> None:
-        """Open the empty form, and choose the connection type."""
-
-    @abstractmethod
-    def edit(self) -> None:
-        """Open the form of the saved connection."""
-
-    @abstractmethod
-    def fill(self, standard: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
-        """Type values into fields, by name."""
-
-    @abstractmethod
-    def save(self) -> None: ...
-
-    @abstractmethod
-    def test(self, secret: str) -> str | None:
-        """Press Test, and return what the page says; None if it has no such button, as in Airflow 3.0.
-
-        :param secret: the one that is saved: the page of 2.11 tests what is typed, and does not show it.
-        """
-
-    @abstractmethod
-    def shown(self) -> dict[str, str]:
-        """Return what the fields show, by name."""
-
-    @abstractmethod
-    def shows_the_declared_fields(self) -> bool:
-        """Tell whether each declared label and help text is there, and no field that was to be hidden."""
-
-    @abstractmethod
-    def standard_field(self, name: str) -> Locator:
-        """Find a field that every connection has."""
-
-    def placeholders(self) -> dict[str, str | None]:
-        """Return what the standard fields suggest, by name."""
-        return {name: self.standard_field(name).get_attribute("placeholder") for name in PLACEHOLDERS}
-
-    def hides_the_secret(self) -> bool:
-        """Tell whether what is typed as Client Secret cannot be read from the screen."""
-        return self.standard_field("password").get_attribute("type") == "password"
-
-    @abstractmethod
-    def saved(self) -> tuple[str, str, dict[str, str]]:
-        """Return host, login and what extra holds, as Airflow stored it; a masked value is what it masks."""
-
-    def get(self, path: str) -> Any:
-        """Ask Airflow's API as the same user.
-
-        :param path: of the resource.
-        """
-        return self.page.request.get(path, headers=self._headers).json()
-
-    def source(self) -> str:
-        """Return all that the page holds, values of fields included."""
-        values = [field.input_value() for field in self.page.locator("input, textarea").all()]
-        return "\n".join([self.page.content(), *values])
-
-    def shoot(self, images: Path | None, name: str) -> None:
-        """Take a screenshot."""
-        if images:
-            self.page.wait_for_timeout(1_000)
-            self.page.screenshot(path=images / f"{name}.png")
-
-
-class ConnectionPageOf3(ConnectionPage):
-    """Standard fields and those of extra are apart; Test is in the list and tests what is saved."""
 
     def log_in(self) -> None:
         self.page.goto("/")
@@ -137,6 +69,7 @@ class ConnectionPageOf3(ConnectionPage):
         self._headers = {"Authorization": f"Bearer {token}"}
 
     def add(self) -> None:
+        """Open the empty form, and choose the connection type."""
         self.page.goto("/connections")
         self.page.get_by_role("button", name="Add Connection").click()
         self._dialog.locator("[name=connection_id]").fill(CONNECTION_ID)
@@ -146,11 +79,13 @@ class ConnectionPageOf3(ConnectionPage):
         self._dialog.locator("[name=login]").wait_for()
 
     def edit(self) -> None:
+        """Open the form of the saved connection."""
         self.page.goto("/connections")
         self._row.get_by_role("button", name="Edit Connection").click()
         self._dialog.locator("[name=login]").wait_for()
 
     def fill(self, standard: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
+        """Type values into fields, by name."""
         for section, prefix, values in (("Standard Fields", "", standard), ("Extra Fields", "element_", extra)):
             if values:
                 self._open(section)
@@ -164,6 +99,10 @@ class ConnectionPageOf3(ConnectionPage):
         self._dialog.wait_for(state="hidden")
 
     def test(self, secret: str) -> str | None:  # noqa: ARG002
+        """Press Test, and return what the page says; None if it has no such button, as in Airflow 3.0.
+
+        :param secret: the one that is saved: the page of 2.11 tests what is typed, and does not show it.
+        """
         self.page.goto("/connections")
         self._row.get_by_role("button").first.wait_for()
         if not self._row.get_by_role("button", name="Test Connection").count():
@@ -193,10 +132,12 @@ class ConnectionPageOf3(ConnectionPage):
         return str(answer.get("message") or answer.get("detail"))
 
     def shown(self) -> dict[str, str]:
+        """Return what the fields show, by name."""
         fields = self._dialog.locator("input[name], textarea[name]").all()
         return {str(field.get_attribute("name")).removeprefix("element_"): field.input_value() for field in fields}
 
     def shows_the_declared_fields(self) -> bool:
+        """Tell whether each declared label and help text is there, and no field that was to be hidden."""
         text = self._dialog.inner_text()
         self._open("Extra Fields")
         self._dialog.locator("[name=element_account_id]").wait_for()
@@ -205,9 +146,11 @@ class ConnectionPageOf3(ConnectionPage):
         return all(words in text for words in LABELS + HELP) and not {"schema", "port"} & set(names)
 
     def standard_field(self, name: str) -> Locator:
+        """Find a field that every connection has."""
         return self._dialog.locator(f"[name={name}]")
 
     def saved(self) -> tuple[str, str, dict[str, str]]:
+        """Return host, login and what extra holds, as Airflow stored it; a masked value is what it masks."""
         stored = self.get(f"/api/v2/connections/{CONNECTION_ID}")
         return stored["host"], stored["login"], _filled_in(stored["extra"])
 
@@ -218,6 +161,32 @@ class ConnectionPageOf3(ConnectionPage):
     @property
     def _row(self) -> Locator:
         return self.page.get_by_role("row").filter(has_text=CONNECTION_ID)
+
+    def placeholders(self) -> dict[str, str | None]:
+        """Return what the standard fields suggest, by name."""
+        return {name: self.standard_field(name).get_attribute("placeholder") for name in PLACEHOLDERS}
+
+    def hides_the_secret(self) -> bool:
+        """Tell whether what is typed as Client Secret cannot be read from the screen."""
+        return self.standard_field("password").get_attribute("type") == "password"
+
+    def get(self, path: str) -> Any:
+        """Ask Airflow's API as the same user.
+
+        :param path: of the resource.
+        """
+        return self.page.request.get(path, headers=self._headers).json()
+
+    def source(self) -> str:
+        """Return all that the page holds, values of fields included."""
+        values = [field.input_value() for field in self.page.locator("input, textarea").all()]
+        return "\n".join([self.page.content(), *values])
+
+    def shoot(self, images: Path | None, name: str) -> None:
+        """Take a screenshot."""
+        if images:
+            self.page.wait_for_timeout(1_000)
+            self.page.screenshot(path=images / f"{name}.png")
 
 
 class ConnectionPageOf2(ConnectionPage):

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 
 import psutil
 import requests
@@ -69,17 +68,15 @@ class AirflowStandalone(AirflowProcess):
             # In a process group of its own, Ctrl-C in the terminal does not reach it before it is asked to end.
             self._process = self.start("standalone", "standalone")
         except BaseException:
-            super().__exit__(None, None, None)
+            super().__exit__()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             _end(psutil.Process(self._process.pid))
         finally:
-            super().__exit__(kind, error, trace)
+            super().__exit__()
 
     @property
     def password(self) -> str:

@@ -23,47 +23,29 @@ WHEEL = {
 PACKAGE = {name for name in WHEEL if not name.startswith(DIST_INFO)}
 
 
-def build(folder: Path, wheel: dict[str, str], source: str = "README.md") -> None:
-    with zipfile.ZipFile(folder / "airflow_provider_zcc-0.1.0-py3-none-any.whl", "w") as archive:
-        for name, content in wheel.items():
-            archive.writestr(name, content)
-    with tarfile.open(folder / "airflow_provider_zcc-0.1.0.tar.gz", "w:gz") as archive:
-        archive.add(__file__, f"airflow_provider_zcc-0.1.0/{source}")
-
-
-def test_a_wheel_that_holds_the_package_alone_is_right(tmp_path: Path) -> None:
-    build(tmp_path, WHEEL)
-    assert list(problems(tmp_path, PACKAGE)) == []
+NO_PROVIDER = "Airflow would not find the provider in the wheel."
+LEFT_OVER = "airflow_provider_zcc/left_over.py"
 
 
 @pytest.mark.parametrize(
-    "name", ["tests/__init__.py", "example_dags/zcc_daily.py", "airflow_provider_zcc/left_over.py"]
-)
-def test_a_wheel_that_holds_more_is_noticed(tmp_path: Path, name: str) -> None:
-    build(tmp_path, {**WHEEL, name: ""})
-    assert list(problems(tmp_path, PACKAGE)) == [f"The wheel holds {name}."]
-
-
-def test_a_wheel_that_lacks_a_module_is_noticed(tmp_path: Path) -> None:
-    build(tmp_path, WHEEL)
-    missing = "airflow_provider_zcc/interval.py"
-    assert list(problems(tmp_path, {*PACKAGE, missing})) == [f"The wheel lacks {missing}."]
-
-
-@pytest.mark.parametrize(
-    "changes",
+    ("changes", "missing", "source", "expected"),
     [
-        {INFO: "import airflow"},
-        {INFO: "def get_provider_info(): return {'package-name': 'another'}"},
-        {f"{DIST_INFO}/entry_points.txt": ""},
+        ({}, set(), "README.md", []),
+        ({"tests/__init__.py": ""}, set(), "README.md", ["The wheel holds tests/__init__.py."]),
+        ({LEFT_OVER: ""}, set(), "README.md", [f"The wheel holds {LEFT_OVER}."]),
+        ({}, {LEFT_OVER}, "README.md", [f"The wheel lacks {LEFT_OVER}."]),
+        ({}, set(), "tests/test_all.py", ["The source distribution holds tests/test_all.py."]),
+        ({INFO: "import airflow"}, set(), "README.md", [NO_PROVIDER]),
+        ({INFO: "def get_provider_info(): return {'package-name': 'another'}"}, set(), "README.md", [NO_PROVIDER]),
+        ({f"{DIST_INFO}/entry_points.txt": ""}, set(), "README.md", [NO_PROVIDER]),
     ],
-    ids=["imports airflow", "another package", "no entry point"],
 )
-def test_a_provider_that_airflow_would_not_find_is_noticed(tmp_path: Path, changes: dict[str, str]) -> None:
-    build(tmp_path, {**WHEEL, **changes})
-    assert list(problems(tmp_path, PACKAGE)) == ["Airflow would not find the provider in the wheel."]
-
-
-def test_a_source_distribution_with_the_tests_is_noticed(tmp_path: Path) -> None:
-    build(tmp_path, WHEEL, source="tests/test_all.py")
-    assert list(problems(tmp_path, PACKAGE)) == ["The source distribution holds tests/test_all.py."]
+def test_what_is_wrong_with_a_distribution_is_found(
+    tmp_path: Path, *, changes: dict[str, str], missing: set[str], source: str, expected: list[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "airflow_provider_zcc-0.1.0-py3-none-any.whl", "w") as archive:
+        for name, content in (WHEEL | changes).items():
+            archive.writestr(name, content)
+    with tarfile.open(tmp_path / "airflow_provider_zcc-0.1.0.tar.gz", "w:gz") as archive:
+        archive.add(__file__, f"airflow_provider_zcc-0.1.0/{source}")
+    assert list(problems(tmp_path, PACKAGE | missing)) == expected

@@ -1,4 +1,4 @@
-"""Run the simulator alone: ``python -m tests.zoom_simulator --port 8080 --engagements 30000 --days 30``."""
+"""Run only the simulator: ``python -m tests.zoom_simulator --port 8080 --engagements 30000 --days 30``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main() -> None:
         "--shape", choices=SHAPES, default="contact-centre", help="how they spread; default contact-centre"
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other engagements; default 0")
-    parser.add_argument("--latency", type=float, default=0.0, help="milliseconds an answer takes; default 0")
+    parser.add_argument("--latency", type=float, default=0.0, help="milliseconds a response takes; default 0")
     parser.add_argument("--requests-per-second", type=int, help="the account's rate limit; default none")
     parser.add_argument("--hide-limits", action="store_true", help="do not send X-RateLimit headers")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The ASGI application: Zoom's token endpoint, ``GET /v2/contact_center/engagements``, and a way to look behind."""
+"""The ASGI application: Zoom's token endpoint, ``GET /v2/contact_center/engagements``, and a way to inspect it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo
 import pendulum
 
 from tests.zoom_simulator.data import AGENTS, QUEUES, Engagements, TimeStyle, Traits
-from tests.zoom_simulator.faults import Fault, befalling
+from tests.zoom_simulator.faults import Fault, find_fault
 
 GRANULAR_SCOPE = "contact_center:read:list_engagements:admin"
 CLASSIC_SCOPES = ("contact_center_report:read:admin", "contact_center_engagement:read:admin")
@@ -46,15 +46,15 @@ _KEY = secrets.token_bytes(16)
 class Config:
     """How the simulated account is set up.
 
-    :param requests_per_second: refuse more within any second; None for no limit.
-    :param daily_limit: refuse more in all, until the next midnight; None for no limit.
+    :param requests_per_second: throttle more within any second; None for no limit.
+    :param daily_limit: throttle more in all, until the next midnight; None for no limit.
     :param announces_limits: send the ``X-RateLimit-*`` headers.
-    :param latency: seconds that an answer takes.
+    :param latency: seconds that a response takes.
     :param token_life: seconds that an access token lives.
     :param page_token_life: seconds that a page token lives.
-    :param one_token: a new access token ends the one before.
+    :param one_token: a new access token invalidates the one before.
     :param scopes: what the app was granted.
-    :param refusal: status and body with which the API refuses everybody, say for lack of a role.
+    :param refusal: status and body with which the API rejects everybody, say for lack of a role.
     :param order: of the records: ``ascending`` or ``descending`` by start, or ``shuffled``.
     :param offset_times: when ``from`` came with an offset, write times with one, rather than with a literal Z.
     """
@@ -87,7 +87,7 @@ class Stats:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What goes out."""
 
     status: int
@@ -96,16 +96,16 @@ class Answer:
     content_type: str = "application/json;charset=UTF-8"
 
     @classmethod
-    def json(cls, status: int, body: object, headers: dict[str, str] | None = None) -> Answer:
+    def json(cls, status: int, body: object, headers: dict[str, str] | None = None) -> Response:
         return cls(status, json.dumps(body).encode(), tuple((headers or {}).items()))
 
 
-class Refused(Exception):
-    """The request ends in an error answer."""
+class Rejected(Exception):
+    """The request ends in an error response."""
 
     def __init__(self, status: int, code: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
-        self.answer = Answer.json(status, {"code": code, "message": message}, headers)
+        self.response = Response.json(status, {"code": code, "message": message}, headers)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class ZoomSimulator:
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Any) -> None:
         if scope["type"] != "http":
-            raise RuntimeError(f"The simulator speaks HTTP alone, not {scope['type']}.")
+            raise RuntimeError(f"The simulator speaks only HTTP, not {scope['type']}.")
         body = b""
         while True:
             message = await receive()
@@ -156,13 +156,13 @@ class ZoomSimulator:
 
     async def _reply(self, request: Request, send: Any) -> None:
         places = _places(request)
-        fault = befalling(self.faults, places)
+        fault = find_fault(self.faults, places)
         if fault and fault.kind == "reset":
             self._count(places, 0)
             send.__self__.transport.abort()
             return
-        answer = _befallen(self._answer(request, places, fault), fault)
-        self._count(places, answer.status)
+        response = _with_fault(self._respond(request, places, fault), fault)
+        self._count(places, response.status)
         if fault and fault.kind == "hold":
             while not await asyncio.to_thread(fault.details["until"]):
                 await asyncio.sleep(0.005)
@@ -172,57 +172,61 @@ class ZoomSimulator:
             # A server that is stopped meanwhile need not report it.
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(pause)
-        headers = [("content-type", answer.content_type), ("content-length", str(len(answer.body))), *answer.headers]
+        headers = [
+            ("content-type", response.content_type),
+            ("content-length", str(len(response.body))),
+            *response.headers,
+        ]
         await send(
             {
                 "type": "http.response.start",
-                "status": answer.status,
+                "status": response.status,
                 "headers": [(name.encode(), value.encode()) for name, value in headers],
             }
         )
         half = 0
         if fault and fault.kind in ("cut", "torn", "stall"):
-            half = len(answer.body) // 2
-            await send({"type": "http.response.body", "body": answer.body[:half], "more_body": True})
+            half = len(response.body) // 2
+            await send({"type": "http.response.body", "body": response.body[:half], "more_body": True})
             if await _breaks_off(fault, send.__self__.transport):
                 return
-        await send({"type": "http.response.body", "body": answer.body[half:]})
+        await send({"type": "http.response.body", "body": response.body[half:]})
 
     def _count(self, places: set[str], status: int) -> None:
         self.stats.api_requests += "api" in places
         self.stats.token_requests += "token" in places
         self.stats.statuses[status] += 1
 
-    def _answer(self, request: Request, places: set[str], fault: Fault | None) -> Answer:
+    def _respond(self, request: Request, places: set[str], fault: Fault | None) -> Response:
         try:
             if "token" in places:
                 return self._issue_token(request)
             if "api" in places:
                 return self._list_engagements(request, fault)
             if request.path.startswith("/_simulator/"):
-                return self._look_behind(request)
-        except Refused as refused:
-            return refused.answer
-        return Answer.json(404, {"code": 404, "message": "Not found."})
+                return self._inspect(request)
+        except Rejected as rejected:
+            return rejected.response
+        return Response.json(404, {"code": 404, "message": "Not found."})
 
     # OAuth
 
-    def _issue_token(self, request: Request) -> Answer:
+    def _issue_token(self, request: Request) -> Response:
         config = self.config
         self.stats.user_agents.add(request.headers.get("user-agent", ""))
         basic = base64.b64encode(f"{config.client_id}:{config.client_secret}".encode()).decode()
         if not hmac.compare_digest(request.headers.get("authorization", ""), f"Basic {basic}"):
-            return Answer.json(400, {"reason": "Invalid client_id or client_secret", "error": "invalid_client"})
+            return Response.json(400, {"reason": "Invalid client_id or client_secret", "error": "invalid_client"})
         form = parse_qs(request.body.decode())
         if request.method != "POST" or form.get("grant_type") != ["account_credentials"]:
-            return Answer.json(400, {"reason": "unsupported grant type", "error": "unsupported_grant_type"})
+            return Response.json(400, {"reason": "unsupported grant type", "error": "unsupported_grant_type"})
         if form.get("account_id") != [config.account_id]:
-            return Answer.json(400, {"reason": "Bad Request", "error": "invalid_request"})
+            return Response.json(400, {"reason": "Bad Request", "error": "invalid_request"})
         if config.one_token:
             self._tokens.clear()
         token = f"simulated.{secrets.token_urlsafe(48)}"
         self._tokens[token] = time.monotonic() + config.token_life
-        return Answer.json(
+        return Response.json(
             200,
             {
                 "access_token": token,
@@ -234,15 +238,15 @@ class ZoomSimulator:
         )
 
     def end_tokens(self) -> None:
-        """Let every access token end now."""
+        """Invalidate every access token."""
         self._tokens.clear()
 
     def _authorise(self, request: Request) -> None:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self._tokens.get(token, 0.0) < time.monotonic():
-            raise Refused(401, 124, "Invalid access token.")
+            raise Rejected(401, 124, "Invalid access token.")
         if not {GRANULAR_SCOPE, *CLASSIC_SCOPES} & set(self.config.scopes):
-            raise Refused(400, 4711, f"Invalid access token, does not contain scopes:[{GRANULAR_SCOPE}].")
+            raise Rejected(400, 4711, f"Invalid access token, does not contain scopes:[{GRANULAR_SCOPE}].")
 
     # Rate limits
 
@@ -254,7 +258,7 @@ class ZoomSimulator:
         if config.daily_limit is not None and self._accepted_today >= config.daily_limit:
             midnight = (datetime.now(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0)
             headers |= {"X-RateLimit-Type": "Daily-limit", "Retry-After": midnight.strftime("%Y-%m-%dT%H:%M:%SZ")}
-            raise Refused(429, 429, "You have reached the maximum daily rate limit for this API.", headers)
+            raise Rejected(429, 429, "You have reached the maximum daily rate limit for this API.", headers)
         if config.requests_per_second is None:
             self._accepted_today += 1
             return {}
@@ -269,23 +273,23 @@ class ZoomSimulator:
             headers = {}
         if left < 0:
             message = "You have reached the maximum per-second rate limit for this API. Try again later."
-            raise Refused(429, 4001, message, headers)
+            raise Rejected(429, 4001, message, headers)
         self._accepted.append(now)
         self._accepted_today += 1
         return headers
 
     # List engagements
 
-    def _list_engagements(self, request: Request, fault: Fault | None) -> Answer:
+    def _list_engagements(self, request: Request, fault: Fault | None) -> Response:
         pairs = parse_qsl(request.query, keep_blank_values=True)
         self.stats.queries.append(pairs)
         self.stats.user_agents.add(request.headers.get("user-agent", ""))
         if request.method != "GET":
-            raise Refused(405, 300, "Request method is not supported.")
+            raise Rejected(405, 300, "Request method is not supported.")
         self._authorise(request)
         headers = self._limit()
         if self.config.refusal:
-            return Answer.json(*self.config.refusal, headers)
+            return Response.json(*self.config.refusal, headers)
         query = Listing(pairs)
         if fault and fault.kind == "arrival":
             self.engagements.starts.extend(fault.details["starts"])
@@ -314,7 +318,7 @@ class ZoomSimulator:
             }
         )
         body = f'{head[:-1]}, "engagements": [{",".join(records)}]}}'
-        return Answer(200, body.encode(), tuple(headers.items()))
+        return Response(200, body.encode(), tuple(headers.items()))
 
     def _find(self, first: int, last: int, wanted: tuple[tuple[str, str], ...], order: str) -> Sequence[int]:
         numbers = self.engagements.between(first, last, passing(wanted) if wanted else None)
@@ -330,22 +334,22 @@ class ZoomSimulator:
         except ValueError:
             known = alive = False
         if not (known and alive):
-            raise Refused(400, PAGE_TOKEN_DIED["code"], PAGE_TOKEN_DIED["message"])
+            raise Rejected(400, PAGE_TOKEN_DIED["code"], PAGE_TOKEN_DIED["message"])
         return int(offset)
 
-    # Looking behind
+    # Inspection
 
-    def _look_behind(self, request: Request) -> Answer:
+    def _inspect(self, request: Request) -> Response:
         if request.path.endswith("/faults"):
             self.faults = [Fault(**fault) for fault in json.loads(request.body)]
-            return Answer.json(200, {"faults": len(self.faults)})
+            return Response.json(200, {"faults": len(self.faults)})
         if request.path.endswith("/truth"):
             bounds = dict(parse_qsl(request.query))
             start, end = (datetime.fromisoformat(bounds[name]) for name in ("start", "end"))
             lines = [line.translate({10: None, 13: None}) + "\n" for line in self.truth(start, end)]
-            return Answer(200, "".join(lines).encode(), content_type="application/x-ndjson")
+            return Response(200, "".join(lines).encode(), content_type="application/x-ndjson")
         stats = self.stats
-        return Answer.json(
+        return Response.json(
             200,
             {
                 "api_requests": stats.api_requests,
@@ -355,7 +359,7 @@ class ZoomSimulator:
         )
 
     def truth(self, start: datetime, end: datetime, *, timezone: str = "UTC", **filters: str) -> list[str]:
-        """Return the JSON of every engagement that began in ``[start, end)``, whatever is wrong with the server."""
+        """Return the JSON of every engagement that began in ``[start, end)``, whatever faults are set."""
         wanted = tuple((name, value) for name, values in filters.items() for value in values.split(","))
         return list(
             self.engagements.truth(start, end, TimeStyle(ZoneInfo(timezone)), passing(wanted) if wanted else None)
@@ -373,14 +377,14 @@ class Listing:
         try:
             self.clock = ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError):
-            raise Refused(400, 300, f"Timezone does not exist: {self.timezone}.") from None
+            raise Rejected(400, 300, f"Timezone does not exist: {self.timezone}.") from None
         self._read_range(values)
         self.wanted = self._filters(pairs)
 
     @staticmethod
     def _page_size(text: str) -> int:
         if not text.isdigit() or not 1 <= int(text) <= 100:
-            raise Refused(400, 300, "Invalid field: page_size.")
+            raise Rejected(400, 300, "Invalid field: page_size.")
         return int(text)
 
     def _read_range(self, values: dict[str, str]) -> None:
@@ -391,12 +395,12 @@ class Listing:
             self.first, self.last = int(now.timestamp()) - 86_400, int(now.timestamp())
             return
         if "to" not in values:
-            raise Refused(400, 300, "Invalid field: to is required with from.")
+            raise Rejected(400, 300, "Invalid field: to is required with from.")
         first, self.echoed_from = self._moment(values["from"], "T00:00:00Z")
         last, self.echoed_to = self._moment(values["to"], "T23:59:59Z")
         self.with_offset = not self.echoed_from.endswith("Z")
         if last > pendulum.instance(first).add(months=1):
-            raise Refused(400, 300, "The requested report exceeds the 1-month limit.")
+            raise Rejected(400, 300, "The requested report exceeds the 1-month limit.")
         self.first, self.last = int(first.timestamp()), int(last.timestamp())
 
     def _moment(self, text: str, time_of_day: str) -> tuple[datetime, str]:
@@ -410,7 +414,7 @@ class Listing:
                 return datetime.fromisoformat(text), text
         except ValueError:
             pass
-        raise Refused(
+        raise Rejected(
             400,
             300,
             "The time and date must be in yyyy-mm-dd or ISO 8601 format "
@@ -425,11 +429,11 @@ class Listing:
             if name not in PARAMETERS | {"next_page_token"} or (
                 name in ENUMERATIONS and value not in ENUMERATIONS[name].split()
             ):
-                raise Refused(400, 300, f"Invalid field: {name}.")
+                raise Rejected(400, 300, f"Invalid field: {name}.")
             if name == "queue_id" and value not in QUEUES:
-                raise Refused(404, 1201, f"Queue does not exist: {value}.")
+                raise Rejected(404, 1201, f"Queue does not exist: {value}.")
             if name == "user_id" and value not in AGENTS:
-                raise Refused(404, 1001, f"User does not exist: {value}.")
+                raise Rejected(404, 1001, f"User does not exist: {value}.")
             if name == "channel_types" and "channel" in names:
                 continue
             if name in ENUMERATIONS or name in ("queue_id", "user_id", "consumer_number"):
@@ -454,26 +458,26 @@ def _places(request: Request) -> set[str]:
     return set()
 
 
-def _befallen(answer: Answer, fault: Fault | None) -> Answer:
+def _with_fault(response: Response, fault: Fault | None) -> Response:
     if fault and fault.kind == "answer":
         body = fault.details.get("body", b"")
         body = (
             body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
         )
-        return Answer(fault.details["status"], body, tuple(fault.details.get("headers", {}).items()))
-    if fault and fault.kind == "page" and answer.status == 200:
+        return Response(fault.details["status"], body, tuple(fault.details.get("headers", {}).items()))
+    if fault and fault.kind == "page" and response.status == 200:
         # Unless they are what is replaced, the records keep their bytes.
-        head, found, records = answer.body.partition(b', "engagements": ')
+        head, found, records = response.body.partition(b', "engagements": ')
         if "engagements" in fault.details or not found:
-            head, found, records = answer.body[:-1], b"", b"}"
+            head, found, records = response.body[:-1], b"", b"}"
         page = json.loads(head + b"}") | fault.details
         kept = json.dumps({key: value for key, value in page.items() if value != "<absent>"}).encode()
-        return Answer(200, kept[:-1] + found + records)
-    return answer
+        return Response(200, kept[:-1] + found + records)
+    return response
 
 
 async def _breaks_off(fault: Fault, transport: Any) -> bool:
-    """Do what the fault says in the middle of a body, and tell whether the rest is not to come."""
+    """Do what the fault says in the middle of a body, and return whether the rest is not sent."""
     if fault.kind == "stall":
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(fault.details["seconds"])

@@ -149,7 +149,7 @@ class Template:
 
 @dataclass(frozen=True)
 class TimeStyle:
-    """How times are written in an answer."""
+    """How times are written in a response."""
 
     clock: Any = UTC
     with_offset: bool = False
@@ -228,7 +228,7 @@ class Engagements:
         style: TimeStyle = TimeStyle(),
         passes: Callable[[Traits], bool] | None = None,
     ) -> Iterator[str]:
-        """Yield what ``[start, end)`` holds, whatever is wrong with the server."""
+        """Yield what ``[start, end)`` holds, whatever faults are set."""
         for number in self.between(-int(-start.timestamp() // 1), -int(-end.timestamp() // 1) - 1, passes):
             yield self.render(number, style)
 

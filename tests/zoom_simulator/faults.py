@@ -1,4 +1,4 @@
-"""Faults on demand: which request they befall, and what happens to it."""
+"""Faults on demand: which requests they affect, and how."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-#: What can befall a request.
+#: What can happen to a request.
 KINDS = (
-    "answer",  # another status, headers and body instead of the answer
-    "page",  # the answer's JSON with some of its keys replaced or, for the value "<absent>", missing
+    "answer",  # another status, headers and body instead of the response
+    "page",  # the response's JSON with some of its keys replaced or, for the value "<absent>", missing
     "cut",  # the body ends in the middle
     "torn",  # the connection is reset in the middle of the body
     "stall",  # nothing comes for `seconds` in the middle of the body
-    "reset",  # the connection closes without an answer
-    "delay",  # the answer comes `seconds` later
-    "hold",  # the answer comes as soon as `until` says so
+    "reset",  # the connection closes without a response
+    "delay",  # the response comes `seconds` later
+    "hold",  # the response comes as soon as `until` says so
     "again",  # the page before once more, with a new page token
     "loop",  # the page token leads back to the first page
     "doubled",  # every record twice
-    "arrival",  # before the answer, engagements that begin at the epoch seconds `starts` are added at the end
+    "arrival",  # before the response, engagements that begin at the epoch seconds `starts` are added at the end
 )
 
 
@@ -31,9 +31,9 @@ class Fault:
     :param on: ``api`` for any request to the API, ``first`` for first pages, ``next`` for the pages behind a
         page token, ``token`` for the token endpoint.
     :param after: so many such requests are spared first.
-    :param times: so many are befallen then; negative for ever.
+    :param times: so many are affected then; negative: all.
     :param details: what the kind needs: status, headers, body; keys; seconds; until; starts.
-    :param befell: how many requests it has befallen.
+    :param befell: how many requests were affected.
     """
 
     kind: str
@@ -48,8 +48,8 @@ class Fault:
             raise ValueError(f"{self.kind} is none of {', '.join(KINDS)}")
 
 
-def befalling(faults: Iterable[Fault], places: set[str]) -> Fault | None:
-    """Return the fault that befalls a request, and count it.
+def find_fault(faults: Iterable[Fault], places: set[str]) -> Fault | None:
+    """Return the fault that affects a request, and count it.
 
     :param faults: those that are set.
     :param places: what the request is, in the words of :attr:`Fault.on`.

@@ -31,7 +31,7 @@ with DAG(
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
-    default_args={"retries": 2, "retry_delay": timedelta(0)},
+    default_args={"retries": 2, "retry_delay": timedelta(0), "zcc_conn_id": "zcc_wrong"},
 ) as dag:
     for task_id, arguments in WRONG.items():
         EngagementsToS3Operator(

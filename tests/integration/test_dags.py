@@ -1,0 +1,252 @@
+"""
+Operator and sensor as tasks of an Airflow, against the simulator and an S3 server.
+
+One Airflow runs all of it: the example Dags, those that a reader copies out of README and documentation, and those of
+the tests. Setting it up takes most of the time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.airflow_process import EXAMPLE_DAGS, KNOWING_ASSETS, AirflowProcess
+from tests.airflow_version import AIRFLOW
+from tests.conftest import END
+from tests.documentation.texts import python_samples
+from tests.integration.conftest import BUCKET, TEST_DAGS, exact, keys_of, lineage_of, lines_of
+from tests.s3_server import S3Server
+from tests.zoom_simulator.app import ZoomSimulator
+from tests.zoom_simulator.data import Engagements
+from tests.zoom_simulator.server import SimulatorServer
+
+DAY = timedelta(days=1)
+#: What the Dags of the documentation are for.
+DOCUMENTED_BUCKET = "my-lake"
+DAILY_KEY = "zoom/engagements/date={:%Y-%m-%d}/engagements.jsonl.gz"
+#: No two Dags write the same key.
+DAILY = [datetime(2026, 10, day, tzinfo=UTC) for day in (27, 28, 29)]
+BACKFILL = [datetime(2026, 10, day, tzinfo=UTC) for day in (30, 31)]
+TRAILING_WEEK = [datetime(2026, 11, day, tzinfo=UTC) for day in range(1, 8)]
+HOUR = datetime(2026, 11, 4, 11, tzinfo=UTC)
+#: A run of each documented Dag, the interval that it is for, and the object that it writes.
+DOCUMENTED = {
+    "zoom@2026-11-03T00:00:00Z": (
+        "2026-11-02T00:00:00Z/2026-11-03T00:00:00Z",
+        "zoom/engagements/date=2026-11-02/engagements.jsonl.gz",
+    ),
+    "zoom_on_demand@": (
+        "2026-11-02T00:00:00Z/2026-11-03T00:00:00Z",
+        "zoom/on-demand/2026-11-02T00:00:00+00:00_2026-11-03T00:00:00+00:00.jsonl.gz",
+    ),
+    "zoom_tokyo@2026-11-04T15:00:00Z": (
+        "2026-11-03T15:00:00Z/2026-11-04T15:00:00Z",
+        "zoom/date=2026-11-04/engagements.jsonl.gz",
+    ),
+}
+RUNS = {
+    **{f"daily {day:%d}": f"zcc_daily@{(day + DAY).isoformat()}" for day in DAILY},
+    "hourly": f"zcc_hourly@{(HOUR + timedelta(hours=1)).isoformat()}",
+    "trailing week": f"zcc_trailing_week@{(TRAILING_WEEK[-1] + DAY).isoformat()}",
+    "backfill": 'zcc_backfill_month@@{"month": "2026-10", "first_day": 30, "last_day": 31}',
+    **{run: run for run in DOCUMENTED},
+    "wrong": "wrong@2026-11-04T00:00:00Z",
+    "zero length": "wrong_zero_length_interval@2026-11-04T00:00:00Z",
+    "no interval": "wrong_no_interval@",
+    "sensor modes": "sensor_modes@2026-11-05T00:00:00Z",
+}
+#: What a task that is given something wrong reports: the cause, and the remedy.
+REPORTED = {
+    "wrong_secret": ("Invalid client_id or client_secret", "Check the connection's login"),
+    "missing_scope": ("code 4711", "Add the scope contact_center:read:list_engagements:admin"),
+    "no_permission": ("code 9001", "Give the owner of the OAuth app a Contact Center role"),
+    "unknown_queue": ("code 1201: Queue does not exist", "Check queue_id"),
+    "unknown_timezone": ("Unknown timezone 'Mars/Olympus'", "Use an IANA name"),
+    "unknown_channel": ("Invalid channel 'pigeon'", "Use one of: voice, video, messaging, email"),
+    "no_bucket": ("The bucket not-made does not exist", "Create it"),
+    "one_sided": ("end is missing", "Use start and end together"),
+    "naive": ("start has no timezone", "Add an offset"),
+    "key_exists": ("s3://lake/exists exists and replace is False", "Delete the object"),
+    "incomplete_connection": ("lacks password (Client Secret), account_id (in extra)", "Fill in"),
+}
+#: Of the filter in the Dag of the sensor.
+CONSUMER_NUMBER = "+12059300905"
+OLD = b"as it was before an agent edited a note"
+NO_LENGTH, NO_INTERVAL = "data interval has no length", "The run has no data interval"
+
+
+@pytest.fixture(scope="module")
+def zoom_of_wrong_tasks(engagements: Engagements) -> Iterator[SimulatorServer]:
+    with SimulatorServer(ZoomSimulator(engagements)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def airflow(
+    environment: dict[str, str],
+    openlineage: dict[str, str],
+    zoom_of_wrong_tasks: SimulatorServer,
+    s3: S3Server,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[AirflowProcess]:
+    """An Airflow with all Dags, over buckets that hold something already."""
+    folder = tmp_path_factory.mktemp("dags")
+    for file in (*EXAMPLE_DAGS.glob("*.py"), TEST_DAGS / "wrong.py", TEST_DAGS / "sensor_modes.py"):
+        shutil.copy(file, folder)
+    for number, (_, sample) in enumerate(python_samples()):
+        if any(f'"{run.partition("@")[0]}"' in sample for run in DOCUMENTED):
+            (folder / f"sample_{number}.py").write_text(sample)
+    s3.client.create_bucket(Bucket=DOCUMENTED_BUCKET)
+    for key in ("exists", *map(DAILY_KEY.format, TRAILING_WEEK)):
+        s3.client.put_object(Bucket=BUCKET, Key=key, Body=OLD)
+    connection = {"AIRFLOW_CONN_ZCC_WRONG": json.dumps(zoom_of_wrong_tasks.connection)}
+    with AirflowProcess(folder, environment | openlineage | connection, commands=KNOWING_ASSETS) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def report(airflow: AirflowProcess) -> dict[str, dict[str, Any]]:
+    """The result of each run."""
+    results = airflow.run_dags(*RUNS.values())
+    return {name: results[run] for name, run in RUNS.items()}
+
+
+@pytest.mark.parametrize("name", [name for name, run in RUNS.items() if run.startswith("z")])
+def test_a_run_succeeds(report: dict[str, dict[str, Any]], name: str) -> None:
+    assert report[name]["state"] == "success"
+
+
+@pytest.mark.usefixtures("report")
+@pytest.mark.parametrize("day", DAILY + BACKFILL + TRAILING_WEEK, ids=lambda day: f"{day:%d %b}")
+def test_a_day_holds_every_engagement_once(zoom: SimulatorServer, s3: S3Server, day: datetime) -> None:
+    written = exact(lines_of(s3, DAILY_KEY.format(day)))
+    assert written == exact(zoom.simulator.truth(day, day + DAY))
+    assert [record["start_time"] for record in written].count(f"{day:%Y-%m-%d}T00:00:00Z") == 3
+
+
+@pytest.mark.usefixtures("report")
+def test_no_other_day_is_written(s3: S3Server) -> None:
+    # All S3 servers of a process have the same buckets; what other tests write is of the days before today.
+    days = {key.split("/")[2] for key in keys_of(s3) if key.startswith("zoom/engagements/")}
+    assert {day for day in days if day < f"date={END:%Y-%m-%d}"} == {
+        f"date={day:%Y-%m-%d}" for day in DAILY + BACKFILL + TRAILING_WEEK
+    }
+
+
+def test_the_hourly_one_waits_and_then_writes(
+    report: dict[str, dict[str, Any]], zoom: SimulatorServer, s3: S3Server
+) -> None:
+    assert list(report["hourly"]["tasks"]) == ["wait_for_engagements", "engagements_to_s3"]
+    truth = zoom.simulator.truth(HOUR, HOUR + timedelta(hours=1))
+    key = "zoom/engagements/date=2026-11-04/hour=11/engagements.jsonl.gz"
+    assert exact(lines_of(s3, key)) == exact(truth)
+    xcoms = report["hourly"]["xcoms"]
+    assert xcoms["engagements_to_s3.return_value"] == f"s3://{BUCKET}/{key}"
+    assert xcoms["engagements_to_s3.summary"]["records"] == len(truth) > 0
+    assert xcoms["engagements_to_s3.summary"]["start"] == HOUR.isoformat()
+
+
+@pytest.mark.usefixtures("report")
+def test_mapped_tasks_are_named_after_their_day(airflow: AirflowProcess) -> None:
+    names = airflow.rows("select rendered_map_index from task_instance where dag_id = ?", "zcc_trailing_week")
+    assert {name for (name,) in names if name} == {f"{day:%Y-%m-%d}" for day in TRAILING_WEEK}
+
+
+@pytest.mark.usefixtures("report")
+def test_each_day_of_a_backfill_has_an_asset_event_of_its_own(airflow: AirflowProcess) -> None:
+    table = "asset_event" if AIRFLOW >= (3, 0) else "dataset_event"
+    events = airflow.rows(f"select extra from {table} where source_dag_id = ?", "zcc_backfill_month")
+    uris = {summary["start"]: summary["uri"] for summary in (json.loads(extra) for [extra] in events)}
+    assert uris == {day.isoformat(): f"s3://{BUCKET}/{DAILY_KEY.format(day)}" for day in BACKFILL}
+
+
+@pytest.mark.usefixtures("report")
+@pytest.mark.parametrize("run", DOCUMENTED)
+def test_a_documented_dag_writes_its_interval(zoom: SimulatorServer, s3: S3Server, run: str) -> None:
+    interval, key = DOCUMENTED[run]
+    truth = zoom.simulator.truth(*map(datetime.fromisoformat, interval.split("/")))
+    ids = [record["engagement_id"] for record in exact(lines_of(s3, key, DOCUMENTED_BUCKET))]
+    assert ids == [record["engagement_id"] for record in exact(truth)]
+
+
+def log_contains(log: str, cause: str, remedy: str) -> bool:
+    """Look for an error's cause and remedy, one after the other. Airflow 3.0 colours errors and breaks their lines."""
+    words = " ".join(re.sub(r"\x1b\[[\d;]*m", "", log).split())
+    return re.search(f"{re.escape(cause)}.{{0,400}}?{re.escape(remedy)}", words) is not None
+
+
+@pytest.mark.parametrize("task_id", REPORTED)
+def test_a_task_given_something_wrong_fails_at_once_and_says_what_to_do(
+    report: dict[str, dict[str, Any]], airflow: AirflowProcess, task_id: str
+) -> None:
+    assert report["wrong"]["tasks"][task_id] == {"state": "failed", "tries": 1}
+    assert log_contains(airflow.log, *REPORTED[task_id])
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"), [("zero length", NO_LENGTH), ("no interval", NO_INTERVAL if AIRFLOW >= (3, 0) else NO_LENGTH)]
+)
+def test_a_run_without_an_interval_fails_at_once_and_says_what_to_do(
+    report: dict[str, dict[str, Any]], airflow: AirflowProcess, name: str, cause: str
+) -> None:
+    assert report[name]["tasks"]["write"] == {"state": "failed", "tries": 1}
+    assert log_contains(airflow.log, cause, "CronDataIntervalTimetable")
+
+
+@pytest.mark.usefixtures("report")
+def test_what_is_known_beforehand_costs_no_request_and_nothing_is_written(
+    zoom_of_wrong_tasks: SimulatorServer, s3: S3Server
+) -> None:
+    # Only the unknown queue is known to Zoom alone.
+    assert zoom_of_wrong_tasks.simulator.stats.api_requests == 1
+    assert not {key for key in keys_of(s3) if key.startswith("wrong/")}
+    assert s3.client.get_object(Bucket=BUCKET, Key="exists")["Body"].read() == OLD
+    assert "Uploads" not in s3.client.list_multipart_uploads(Bucket=BUCKET)
+
+
+def test_the_sensor_waits_in_both_modes_and_filters_are_templated(
+    report: dict[str, dict[str, Any]], zoom: SimulatorServer, s3: S3Server
+) -> None:
+    tasks = report["sensor modes"]["tasks"]
+    assert {task_id: task["state"] for task_id, task in tasks.items()} == {
+        "poke": "success",
+        "reschedule": "success",
+        "too_many": "skipped",
+        "refused": "failed",
+        "write": "success",
+    }
+    assert tasks["refused"]["tries"] == 1
+    start = datetime(2026, 11, 4, tzinfo=UTC)
+    truth = zoom.simulator.truth(start, start + DAY, channel="voice", consumer_number=CONSUMER_NUMBER)
+    assert truth
+    assert exact(lines_of(s3, "voice/2026-11-04.jsonl")) == exact(truth)
+
+
+@pytest.mark.usefixtures("report")
+def test_lineage_of_a_failure_has_no_output(lineage: Path, zoom_of_wrong_tasks: SimulatorServer) -> None:
+    [event] = lineage_of(lineage, "wrong.unknown_queue", "FAIL")
+    [read] = event["inputs"]
+    assert (read["namespace"], read["name"]) == (zoom_of_wrong_tasks.url, "v2/contact_center/engagements")
+    assert event["outputs"] == []
+    assert "code 1201" in event["run"]["facets"]["errorMessage"]["message"]
+
+
+@pytest.mark.usefixtures("report")
+def test_nothing_secret_or_personal_reaches_log_or_lineage(
+    airflow: AirflowProcess, lineage: Path, zoom: SimulatorServer
+) -> None:
+    assert lineage_of(lineage, "sensor_modes.write", "COMPLETE")
+    # dag.test() of Airflow 3.0 shows what it is to mask.
+    log = "\n".join(line for line in airflow.log.splitlines() if "msg=MaskSecret(" not in line)
+    config = zoom.simulator.config
+    secrets = ("not-the-secret", config.client_secret, "simulated.", CONSUMER_NUMBER.lstrip("+"))
+    assert [secret for secret in secrets if secret in log] == []
+    account = (config.client_id, config.account_id)
+    assert [secret for secret in (*secrets, *account) if secret in lineage.read_text()] == []
