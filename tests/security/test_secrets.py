@@ -520,9 +520,12 @@ def test_an_object_that_cannot_be_written_puts_out_nothing(
 
 
 def test_no_object_shows_what_it_knows(callers: Callers) -> None:
-    """Neither the operator nor anything of this package that it leads to."""
+    """Neither the operator nor a hook, nor anything of this package that they lead to."""
     found: dict[int, object] = {}
-    waiting: list[object] = [callers.operator()]
+    hook = ZoomContactCenterHook()
+    reader = hook.reader(START, END, consumer_number=FILTER_NUMBER)
+    assert list(reader.chunks())
+    waiting: list[object] = [callers.operator(), hook, reader]
     while waiting:
         one = waiting.pop()
         if id(one) not in found and type(one).__module__.startswith("airflow_provider_zcc"):
