@@ -84,7 +84,7 @@ def test_an_instant_is_read_in_each_of_the_spellings_of_a_retry_after(instant: d
 def test_any_429_is_an_error_that_quotes_its_words(value: str | None, words: str) -> None:
     headers = {} if value is None else {"Retry-After": value}
 
-    error = rate_limited(Response(429, CaseInsensitiveDict(headers), b""), words)
+    error = rate_limited(Response(429, CaseInsensitiveDict(headers), b""), None, words)
 
     assert words in str(error)
     assert error.retry_at is None or error.retry_at.utcoffset() is not None

@@ -256,7 +256,7 @@ class Callers:
         trigger = EngagementsTrigger(consumer_number=FILTER_NUMBER, start=START, end=END)
 
         async def first_event() -> object:
-            return await asyncio.wait_for(anext(trigger.run()), 0.4)
+            return await asyncio.wait_for(anext(trigger.run()), 2.0)
 
         with suppress(TimeoutError):
             self.output.add_objects(event=asyncio.run(first_event()))
