@@ -127,8 +127,6 @@ class EngagementsSensor(TemplatedArguments, KillableTask, BaseSensorOperator):
 
         :param context: the task's context.
         """
-        if not isinstance(self.deferrable, bool):
-            raise AirflowFailException(f"Invalid deferrable {self.deferrable!r}. Use True or False.")
         with self._running():
             if self._defers:
                 # There the base class applies soft_fail and never_fail to what is raised.
@@ -232,6 +230,8 @@ class EngagementsSensor(TemplatedArguments, KillableTask, BaseSensorOperator):
         return resolve_interval(context, start=self.start, end=self.end, interval_length=self.interval_length)
 
     def _is_available(self, interval: Interval, filters: dict[str, Any], count: Callable[..., int]) -> bool:
+        if not isinstance(self.deferrable, bool):
+            raise InvalidQuery(f"Invalid deferrable {self.deferrable!r}. Use True or False.")
         Query(*interval, Filters.validated(**filters))
         if self._availability is None:
             self._availability = Availability(

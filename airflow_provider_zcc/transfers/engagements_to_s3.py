@@ -448,7 +448,7 @@ class _Progress:
             return f"{counts.records:,} records, {rate}"
         share = min(1.0, counts.records / max(counts.expected, 1))
         left = seconds * (1 / share - 1)
-        return f"{share:.0%} ({counts.records:,} of about {counts.expected:,}), {rate}, about {left:.0f} s left"
+        return f"{100 * share:.0f} % ({counts.records:,} of about {counts.expected:,}), {rate}, about {left:.0f} s left"
 
 
 def _invalid(name: str, value: object, allowed: str) -> InvalidQuery:

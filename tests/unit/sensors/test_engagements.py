@@ -314,6 +314,12 @@ class TestDeferring:
     def test_stable_checks_work_in_any_mode(self, mode: str):
         assert deferral_of(sensor(stable_checks=2, deferrable=True, mode=mode))
 
+    @pytest.mark.usefixtures("zoom")
+    def test_the_waits_between_checks_are_those_of_the_other_modes(self):
+        waits = {"poke_interval": 7.0, "exponential_backoff": True, "max_wait": timedelta(minutes=3)}
+        trigger = deferral_of(sensor(deferrable=True, min_engagements=10**9, **waits)).trigger
+        assert {name: getattr(trigger, name) for name in waits} == waits
+
     def test_a_consumers_number_is_not_handed_to_the_trigger(
         self, zoom: SimulatorServer, capfd: pytest.CaptureFixture[str]
     ):
@@ -390,6 +396,12 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
+            ({"deferrable": "yes"}, "deferrable 'yes'"),
+            ({"settle": "PT5M"}, "settle is 'PT5M'"),
+            ({"settle": None}, "settle is None"),
+            ({"min_engagements": "5"}, "min_engagements is '5'"),
+            ({"stable_checks": 2.5}, "stable_checks is 2.5"),
+            ({"zcc_conn_id": "nowhere"}, "nowhere"),
             ({"channel": "fax"}, "Invalid channel 'fax'.*voice, video, messaging, email"),
             ({"timezone": "Mars/Olympus"}, "Unknown timezone 'Mars/Olympus'"),
             ({"start": START.replace(tzinfo=None)}, "start has no timezone"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import re
 import socket
 from collections.abc import Callable
 from datetime import timedelta
@@ -773,6 +774,17 @@ def test_the_last_line_of_the_log_begins_with_the_object_and_leaves_zeros_out(
     line = next(line for line in logged.splitlines() if f"s3://{bucket.name}/{KEY}: " in line)
     assert f"{len(zoom.simulator.truth(START, END)):,} records, {len(bucket.body(KEY)):,} bytes, " in line
     assert [word for word in ("duplicates", "outside", "rate limited") if word in line] == []
+
+
+@pytest.mark.usefixtures("zoom")
+def test_the_log_reports_progress_against_zooms_count(
+    make_task: MakeTask, mocker: MockerFixture, capfd: pytest.CaptureFixture[str], caplog: Any
+):
+    caplog.set_level(logging.INFO)
+    mocker.patch(f"{EngagementsToS3Operator.__module__}._PROGRESS_INTERVAL", 0.0)
+    make_task(start=THREE_DAYS[0]).execute(context_of())
+    logged = caplog.text + "".join(capfd.readouterr())
+    assert re.search(r"\d+ % \([\d,]+ of about [\d,]+\), [\d.]+ requests/s, about \d+ s left", logged)
 
 
 def test_numbers_keep_their_spelling(zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask):
