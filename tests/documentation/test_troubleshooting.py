@@ -17,8 +17,8 @@ PACKAGE = ROOT / "airflow_provider_zcc"
 _SAID_BY_OTHERS = re.compile(r"HTTP \d+(, code \d+)?|code \d+|invalid_client|UndefinedError.*|AirflowInactive\w+")
 #: Sentences that are no messages: what to do, at the end of one, and the good answer of the connection test.
 _NO_MESSAGES = re.compile(
-    "Schedule the Dag with|Set the length of a|Use a positive timedelta|these names: |Check |Correct the query|"
-    "Add the scope|Give the owner|Assign a|Zoom counts … engagements"
+    "Schedule the Dag with|Set the length of a|Set both start and end|Use a positive timedelta|these names: |Check |"
+    "Correct the query|Add the scope|Give the owner|Assign a|Zoom counts … engagements"
 )
 _SENTENCE = re.compile(r" .*(\.|: …)$|\. [A-Z…]", re.DOTALL)
 
