@@ -32,9 +32,9 @@ class TemplatedArguments:
     """
     What tasks share whose arguments are template fields. Mixed into an operator or sensor.
 
-    An argument that another task returns makes that task an upstream. One that was given and comes to None, or to an
-    empty text, is an error: without a filter, Zoom would return everything; without ``start`` and ``end``, the task
-    would read another interval.
+    An argument that another task returns makes that task an upstream. One that was given but is empty after rendering
+    is an error: without a filter, Zoom would return everything; without ``start`` and ``end``, the task would read
+    another interval.
 
     Airflow stores and shows rendered template fields. ``consumer_number``, which is personal, is none once rendered.
     """
@@ -57,7 +57,7 @@ class TemplatedArguments:
 
     def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
         # Plain and mapped tasks are both rendered by this method, on every version of Airflow.
-        given = [name for name in self.template_fields if getattr(self, name) is not None]
+        given = [name for name in self.template_fields if not _is_nothing(getattr(self, name))]
         super()._do_render_template_fields(*args, **kwargs)  # type: ignore[misc]
         self._lost = frozenset(name for name in given if _is_nothing(getattr(self, name)))
         self._hide_number()
@@ -77,8 +77,8 @@ class TemplatedArguments:
         lost |= {name for name in FILTERS if getattr(self, name) is not None and _is_nothing(getattr(self, name))}
         for name in sorted(lost):
             raise InvalidQuery(
-                f"{name} was given, and came to None or an empty text. The task would read or write something else "
-                "without it. Check the template, or the task that returns the value, or remove the argument."
+                f"{name} was given, but is empty after rendering. Without it, the task would read or write something "
+                "else. Check the template, or the task that returns the value, or remove the argument."
             )
 
 

@@ -182,12 +182,13 @@ def s3_errors(aws_conn_id: str | None, doing: str) -> Iterator[None]:
         yield
     except _NO_CREDENTIALS as error:
         raise AirflowFailException(
-            f"{doing} failed: {error}. The connection {aws_conn_id!r} has no usable credentials. A connection without "
-            "credentials, or one that does not exist, falls back to boto3's default chain (environment variables, "
-            "~/.aws, the role of the machine), which has none either. Check aws_conn_id and the worker's environment."
+            f"{doing} failed: {_words_of(error)}. The connection {aws_conn_id!r} has no usable credentials. One "
+            "without credentials, or one that does not exist, falls back to boto3's default chain (environment "
+            "variables, ~/.aws, the role of the machine), which has none either. Check aws_conn_id and the worker's "
+            "environment."
         ) from error
     except (ParamValidationError, MissingDependencyException) as error:
-        raise InvalidQuery(f"{doing} failed: {error}. Check s3_bucket, s3_key and extra_args.") from error
+        raise InvalidQuery(f"{doing} failed: {_words_of(error)}. Check s3_bucket, s3_key and extra_args.") from error
     except ClientError as error:
         code, message = (str(error.response.get("Error", {}).get(name, "")) for name in ("Code", "Message"))
         if code == "NoSuchBucket":
@@ -202,9 +203,13 @@ def s3_errors(aws_conn_id: str | None, doing: str) -> Iterator[None]:
         ) from error
     except (AttributeError, TypeError, ValueError) as error:
         raise AirflowFailException(
-            f"{doing} failed: {error}. Check the extra of the connection {aws_conn_id!r}."
+            f"{doing} failed: {_words_of(error)}. Check the extra of the connection {aws_conn_id!r}."
         ) from error
     except (BotoCoreError, OSError) as error:
         raise AirflowException(
-            f"{doing} failed: {error}. Check the network and the connection {aws_conn_id!r}."
+            f"{doing} failed: {_words_of(error)}. Check the network and the connection {aws_conn_id!r}."
         ) from error
+
+
+def _words_of(error: Exception) -> str:
+    return str(error).rstrip(".")

@@ -1,4 +1,4 @@
-"""Finds out whether an interval's data is there."""
+"""Finds out whether an interval's data is available."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from airflow_provider_zcc.zoom.query import Filters, Query
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-#: What Airflow 3 and 2 say of a deferral that took longer than it may.
+#: Messages of Airflow 3 and 2 for a deferral that took too long.
 _TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
 
 
@@ -38,34 +38,37 @@ class EngagementsSensor(TemplatedArguments, KillableTask, BaseSensorOperator):
     Waits until the Zoom Contact Center engagements of ``[start, end)`` are available.
 
     They are when the interval ended at least ``settle`` ago, Zoom counts at least ``min_engagements`` in it and,
-    if asked, the count has been the same for ``stable_checks`` checks in a row. Zoom lists an engagement once it
-    has been processed, which by its documentation is within about a minute of its end; one that lasts longer than
-    ``settle`` beyond the interval's end is not waited for. A check is one request for each 28 days of the
-    interval; before ``settle`` is over, none is made.
+    if requested, the count was the same in ``stable_checks`` consecutive checks. Zoom lists an engagement once it has
+    been processed, which by its documentation takes about a minute after its end; one that lasts longer than
+    ``settle`` beyond the interval's end is not waited for. A check sends one request for each 28 days of the
+    interval; before ``settle`` is over, none is sent.
+
+    All arguments of its own are template fields. A template renders text: for a number or a boolean, use another
+    task's output, or ``render_template_as_native_obj=True`` in the Dag.
 
     :param start: first instant of the interval: a timezone-aware datetime, or ISO 8601 with an offset. Goes
-        with ``end``; by default the run's data interval is meant. (templated)
-    :param end: the instant after the last, likewise. (templated)
+        with ``end``; by default the run's data interval is meant.
+    :param end: the instant after the last, likewise.
     :param interval_length: length of the interval where the run's own has none: a timedelta or an ISO 8601
-        duration. It ends at a zero-length data interval, or begins at the ``partition_date``. (templated)
-    :param queue_id: only this queue. (templated)
-    :param user_id: only this agent. (templated)
-    :param consumer_number: only this consumer's phone number. Templated, but kept out of the rendered template
-        fields that Airflow shows, because it is a person's.
-    :param channel_types: see :class:`~airflow_provider_zcc.zoom.query.Filters`. (templated)
-    :param channel: only this one: voice, video, messaging, email. (templated)
-    :param channel_sources: see :class:`~airflow_provider_zcc.zoom.query.Filters`. (templated)
-    :param direction: inbound or outbound. (templated)
-    :param timezone: accepted as everywhere; the count does not depend on it. (templated)
-    :param zcc_conn_id: connection to Zoom. (templated)
-    :param min_engagements: how many there have to be at least; 0 allows an empty interval.
-    :param settle: how long after the end of the interval its engagements may still be on their way.
-    :param stable_checks: how many checks in a row have to count the same; 0 and 1 ask for none. Needs the mode
-        ``poke`` or ``deferrable``: in ``reschedule`` nothing is remembered from one check to the next.
-    :param deferrable: after a first check, go on checking in the triggerer, without a worker slot, every
-        ``poke_interval`` until ``timeout``. An outage is waited out then; what cannot pass fails the task at once.
+        duration. It ends at a zero-length data interval, or starts at the ``partition_date``.
+    :param queue_id: only this queue. A filter that is empty after rendering fails the task, as for all filters.
+    :param user_id: only this agent.
+    :param consumer_number: only this consumer's phone number. It is kept out of the rendered template fields that
+        Airflow shows, because it is personal.
+    :param channel_types: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
+    :param channel: only this one: voice, video, messaging, email.
+    :param channel_sources: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
+    :param direction: inbound or outbound.
+    :param timezone: accepted as everywhere; the count does not depend on it.
+    :param zcc_conn_id: connection to Zoom.
+    :param min_engagements: how many engagements the interval needs to have; 0 accepts an empty one.
+    :param settle: how long after the end of the interval its engagements may still arrive: a timedelta or seconds.
+    :param stable_checks: how many consecutive checks need to return the same count; 0 and 1 require none. Needs the
+        mode ``poke`` or ``deferrable``: in ``reschedule`` nothing is remembered from one check to the next.
+    :param deferrable: after a first check, make the further checks in the triggerer, without a worker slot, every
+        ``poke_interval`` until ``timeout``. An outage is waited out then; a permanent error fails the task at once.
         Ignored with ``consumer_number``, since Airflow up to 3.2 shows the arguments of triggers in its REST API:
-        the sensor goes on in its ``mode``.
+        the sensor continues in its ``mode``.
     """
 
     template_fields: Sequence[str] = (
@@ -132,7 +135,7 @@ class EngagementsSensor(TemplatedArguments, KillableTask, BaseSensorOperator):
                 # There the base class applies soft_fail and never_fail to what is raised.
                 return self.resume_execution("check_or_defer", None, context)
             if self.deferrable:
-                self.log.info("A sensor with consumer_number is not deferred. It goes on in mode %s.", self.mode)
+                self.log.info("A sensor with consumer_number is not deferred. It continues in mode %s.", self.mode)
             return super().execute(context)
 
     def poke(self, context: Context) -> bool:
@@ -160,7 +163,7 @@ class EngagementsSensor(TemplatedArguments, KillableTask, BaseSensorOperator):
             except PermanentError:
                 raise
             except ZoomError as error:
-                self.log.warning("%s Asking again from the triggerer.", error)
+                self.log.warning("%s Checking again from the triggerer.", error)
         left = self.timeout - (time.monotonic() - started)
         if left <= 0:
             raise _timed_out(self.timeout)
@@ -179,10 +182,10 @@ class EngagementsSensor(TemplatedArguments, KillableTask, BaseSensorOperator):
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=left))
 
     def execute_complete(self, context: Context, event: Any = None) -> None:  # noqa: ARG002
-        """End as the trigger says: nothing but its word that the engagements are available is success.
+        """Succeed only if the trigger found that the engagements are available.
 
         :param context: the task's context.
-        :param event: what the trigger said.
+        :param event: what the trigger sent.
         """
         match event:
             case {"status": "available", "engagements": count}:
@@ -193,9 +196,9 @@ class EngagementsSensor(TemplatedArguments, KillableTask, BaseSensorOperator):
                 raise AirflowException("The trigger ended with an event that this version of the sensor does not know.")
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral, with what older versions of Airflow forget.
+        """Continue after a deferral, with what older versions of Airflow forget.
 
-        A timeout is not tried again, and ``soft_fail`` and ``never_fail`` hold for whatever went wrong.
+        A timeout is not retried, and ``soft_fail`` and ``never_fail`` apply to every error.
 
         :param next_method: what to call.
         :param next_kwargs: with what.
@@ -207,7 +210,7 @@ class EngagementsSensor(TemplatedArguments, KillableTask, BaseSensorOperator):
             raise
         except AirflowException as error:
             if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(f"Skipped, as soft_fail or never_fail asks: {error}") from error
+                raise AirflowSkipException(f"Skipped because of soft_fail or never_fail: {error}") from error
             timed_out = next_method == "__fail__" and (next_kwargs or {}).get("error") in _TIMEOUTS
             if timed_out and not self._may_run_out_of_execution_time:
                 raise _timed_out(self.timeout) from error

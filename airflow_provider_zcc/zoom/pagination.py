@@ -86,7 +86,7 @@ class Pagination:
             readings[expired] += 1
             if readings[True] == _MAX_EXPIRED_READINGS:
                 raise TransientError(
-                    f"{problem} So it did in {readings[True]} attempts. Try again later, or read a shorter interval."
+                    f"{problem} It did so in {readings[True]} attempts. Try again later, or read a shorter interval."
                 )
             if readings[False] == _MAX_COMPLETE_READINGS:
                 self._give_up(problem)

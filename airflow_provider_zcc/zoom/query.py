@@ -126,13 +126,13 @@ class Query:
             object.__setattr__(self, name, _next_whole_second(name, getattr(self, name)))
 
     def windows(self) -> list[Window]:
-        """Cut the interval into windows that Zoom accepts, and whose records can be told apart."""
-        cut = after_first_pass(self.end, self.tz)
-        if cut is None or not self.start < cut < self.end:
+        """Split the interval into windows that Zoom accepts, and whose records can be told apart."""
+        boundary = after_first_pass(self.end, self.tz)
+        if boundary is None or not self.start < boundary < self.end:
             return windows_between(self.start, self.end, self.tz)
         return [
-            *windows_between(self.start, cut, self.tz),
-            *windows_between(cut, self.end, self.tz),
+            *windows_between(self.start, boundary, self.tz),
+            *windows_between(boundary, self.end, self.tz),
         ]
 
     def counting_parameters(self) -> list[list[tuple[str, str]]]:

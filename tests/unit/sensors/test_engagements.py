@@ -327,7 +327,7 @@ class TestDeferring:
         waiting = sensor(deferrable=True, consumer_number=NUMBERS[3], poke_interval=0)
         assert waiting.execute(context_of()) is None
         assert zoom.simulator.stats.api_requests == 2
-        assert "goes on in mode poke" in capfd.readouterr().out
+        assert "continues in mode poke" in capfd.readouterr().out
 
     def test_with_a_consumers_number_stable_checks_need_the_mode_poke(self):
         waiting = sensor(deferrable=True, consumer_number=NUMBERS[3], mode="reschedule", stable_checks=2)
