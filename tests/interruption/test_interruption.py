@@ -275,6 +275,21 @@ def test_the_process_ends_soon_though_s3_does_not_discard_the_upload_either(
 
 
 @ENDINGS
+def test_a_signal_while_an_upload_is_discarded_after_an_error_leaves_nothing_in_s3(
+    place: Place, number: int, expected: str
+) -> None:
+    hanging = S3Fault("AbortMultipartUpload", times=1, seconds=AGES, status=500)
+    place.proxy.faults = [S3Fault("UploadPart", part=2, status=403, code="AccessDenied"), hanging]
+    task = place.start()
+    wait_until(lambda: hanging.befell)
+
+    task.send(number)
+    assert task.end(SOON) == expected
+    assert place.objects() == {}
+    assert place.unfinished_uploads() == []
+
+
+@ENDINGS
 def test_the_process_ends_soon_while_a_secrets_backend_does_not_respond(
     place: Place, number: int, expected: str
 ) -> None:
