@@ -60,7 +60,7 @@ matrix: $(MATRIX)/uv
 		$(if $(RESULTS),--results $(RESULTS))
 
 matrix-cell: $(MATRIX)/uv
-	@exec $(MATRIX)/python -m tests.matrix --airflow $(AIRFLOW) $(if $(JOBS),--jobs $(JOBS)) \
+	@exec $(MATRIX)/python -m tests.matrix --airflow $(or $(CELLS),$(AIRFLOW)) $(if $(JOBS),--jobs $(JOBS)) \
 		$(if $(filter command environment,$(firstword $(origin PYTHON))),--python $(notdir $(PYTHON))) $(if $(RECORD),--record) \
 		$(if $(RESULTS),--results $(RESULTS))
 
