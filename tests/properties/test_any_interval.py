@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -12,20 +12,9 @@ from hypothesis import strategies as st
 from airflow_provider_zcc.zoom.query import Filters, Query
 from airflow_provider_zcc.zoom.window import LONGEST_WINDOW, Place, Window, possible_instants
 from tests.properties.profile import examples
+from tests.properties.zones import ANCHORS, PUT_BACK, ZONES
 
 SECOND = timedelta(seconds=1)
-ZONES = ("UTC", "America/Los_Angeles", "Australia/Lord_Howe", "Europe/London", "Asia/Kathmandu", "Pacific/Apia")
-#: Around these instants a clock of ZONES is put back or forward, jumps a day, or does nothing.
-ANCHORS = (
-    datetime(2026, 11, 1, 9, tzinfo=UTC),
-    datetime(2026, 3, 8, 10, tzinfo=UTC),
-    datetime(2026, 4, 4, 15, tzinfo=UTC),
-    datetime(2026, 10, 25, 1, tzinfo=UTC),
-    datetime(2011, 12, 30, 10, tzinfo=UTC),
-    datetime(2024, 2, 29, tzinfo=UTC),
-)
-
-PUT_BACK = {"America/Los_Angeles": ANCHORS[0], "Australia/Lord_Howe": ANCHORS[2], "Europe/London": ANCHORS[3]}
 
 
 def instants() -> st.SearchStrategy[datetime]:
