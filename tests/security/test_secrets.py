@@ -133,7 +133,7 @@ class Output:
 
     def add_task(self, task: Any, context: dict[str, Any]) -> None:
         self.texts["rendered template fields"] = str({name: getattr(task, name) for name in task.template_fields})
-        self.texts["XComs"] = str(context["ti"].mock_calls)
+        self.texts["XComs"] = str(context["ti"].xcoms)
         events = [context["outlet_events"][asset] for asset in task.outlets]
         self.texts["asset events"] = str([(event, event.extra) for event in events])
         self.add_objects(task=task)
