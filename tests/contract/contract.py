@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlencode
+from urllib.parse import parse_qs, parse_qsl
 
 import schemathesis
 import yaml
@@ -146,16 +145,3 @@ def check_response(exchange: Exchange) -> None:
         ),
         checks=RESPONSE_CHECKS,
     )
-
-
-def listing(**parameters: str | list[str]) -> Exchange:
-    """Return a well signed request for a page, without a response."""
-    query = urlencode(parameters, doseq=True)
-    return Exchange("GET", f"/v2{LISTING}", query, {"authorization": "Bearer token"}, b"")
-
-
-def token_request(body: bytes, **headers: str) -> Exchange:
-    """Return a request for a token, signed well unless the headers say otherwise, and without a response."""
-    signature = base64.b64encode(b"client:secret").decode()
-    form = {"authorization": f"Basic {signature}", "content-type": "application/x-www-form-urlencoded"}
-    return Exchange("POST", TOKEN, "", form | {name.replace("_", "-"): value for name, value in headers.items()}, body)

@@ -36,7 +36,6 @@ from tests.zoom_simulator.server import SimulatorServer
 
 FOREVER = -1
 REJECTED_TOKEN = {"code": 124, "message": "Invalid access token."}
-REJECTED_TOKEN_WITHOUT_CODE = {"status": False, "errorCode": 401, "errorMessage": "Invalid access token."}
 HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
@@ -159,9 +158,7 @@ HTTP_500, THROTTLED, NO_TOKEN, REJECTED = map(
 TOKENS = [
     *rows(responds(401, REJECTED_TOKEN)(), ALL_RECORDS, "401 with code 124 once"),
     *rows(responds(401, REJECTED_TOKEN)(FOREVER), REJECTED, "401 with code 124 forever"),
-    *variant(responds(400, REJECTED_TOKEN), REJECTED, "400 with code 124"),
     *variant(responds(401, {"message": "The access token expired."}), REJECTED, "401 without a code"),
-    *variant(responds(401, REJECTED_TOKEN_WITHOUT_CODE), REJECTED, "401 with errorCode"),
     *transient(token_response(status=500, body={"message": "Internal error."}), HTTP_500, "token endpoint: 500"),
     *variant(token_response(status=502, body=HTML), MayRetry("HTTP 502"), "token endpoint: HTML"),
     *variant(token_response(status=429, body={"message": "Too many."}), THROTTLED, "token endpoint: 429"),
@@ -170,8 +167,6 @@ TOKENS = [
     *rows(token_endpoint("delay", seconds=0.2), ALL_RECORDS, "token endpoint: slow"),
     *variant(token_response(status=200, body="soon"), NO_TOKEN, "token response: no JSON"),
     *variant(token_page(access_token="<absent>"), NO_TOKEN, "token response: no token"),
-    *variant(token_page(access_token=""), NO_TOKEN, "token response: empty token"),
-    *variant(token_page(access_token="two\nlines"), NO_TOKEN, "token response: token with two lines"),
     *rows(token_page(expires_in="soon")(), ALL_RECORDS, "token response: life is no number", MIDDLE),
     *rows(
         token_response(status=400, body={"error": "invalid_client", "reason": "Invalid secret"})(FOREVER),
@@ -187,16 +182,9 @@ TOKENS = [
 ]
 
 UNUSABLE_TIMES = {
-    "nothing": "",
     "junk": "in a moment",
-    "no number": "nan",
-    "an infinite number": "inf",
     "more seconds than there are": "1e300",
-    "a negative number": "-5",
-    "a date that is none": "Tue, 99 Nov 2026 00:00:00 GMT",
     "the past as an HTTP date": "Mon, 03 Nov 2025 00:00:00 GMT",
-    "the past as an ISO instant": "2025-11-03T00:00:00Z",
-    "the past without a timezone": "2025-11-03T00:00:00",
 }
 NAMES_THE_TIME = MayRetry(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d.*\+00:00")
 RATE_LIMITS = [
@@ -231,17 +219,9 @@ OUTAGES = [
 HALF_A_PAGE = b'{"next_page_token": "", "total_records": 800, "engagements": [{"engagement_id": "e'
 NO_PAGES: dict[str, object] = {
     "no JSON": "<html>Have a nice day.</html>",
-    "nothing": b"",
     "half a page": HALF_A_PAGE,
-    "no UTF-8": b'{"total_records": 1, "engagements": [{"engagement_id": "\xff"}]}',
-    "a list": [],
-    "an empty object": {},
     "an object for engagements": {"total_records": 1, "engagements": {}},
-    "numbers for engagements": {"total_records": 1, "engagements": [1, 2]},
-    "a number for a page token": {"total_records": 1, "engagements": [], "next_page_token": 7},
     "null for engagements": {"total_records": 800, "engagements": None, "next_page_token": ""},
-    "no engagements": {"total_records": 800, "next_page_token": ""},
-    "no number for the total": {"total_records": "many", "engagements": []},
 }
 #: What would be an empty day, if nobody checked it.
 GZIP = gzip.compress(b'{"next_page_token": "", "total_records": 0, "engagements": []}')
@@ -279,12 +259,9 @@ PAGES = [
     *rows(page_with(engagements=None, total_records=0), ALL_RECORDS, "page holds null and total 0"),
     *rows(page_with(engagements="<absent>", total_records=0), ALL_RECORDS, "page holds no engagements and total 0"),
     *rows(page_with(FOREVER, total_records="800"), ALL_RECORDS, "total is a string"),
-    *rows(page_with(FOREVER, total_records=None), ALL_RECORDS, "total is null", *EVERYWHERE),
-    *rows(windows_with(total_records=None), ALL_RECORDS, "total of the windows is null", THREADS),
     *rows(windows_with(total_records="<absent>"), ALL_RECORDS, "total of the windows is absent", THREADS),
     *rows(page_with(FOREVER, total_records="<absent>"), ALL_RECORDS, "total is absent"),
     *rows(page_with(FOREVER, total_records=3), ALL_RECORDS, "total is too low"),
-    *rows(page_with(FOREVER, total_records=-1), ALL_RECORDS, "total is negative", BEGINNING),
     *rows(page_with(total_records=9_999), ALL_RECORDS, "total is too high once"),
     *rows(page_with(FOREVER, total_records=9_999), TOO_FEW, "total is too high forever"),
     # What takes back the total does not end the reading.
