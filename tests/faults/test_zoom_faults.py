@@ -18,7 +18,6 @@ import pytest
 
 from tests.faults.conftest import (
     ALL_RECORDS,
-    DAY,
     ConnectS3,
     Deferred,
     Ending,
@@ -424,27 +423,6 @@ def test_records_that_lack_an_id_or_a_time_arrive_exactly_once(
 def test_engagements_that_share_an_id_are_missed(meet: Meet):
     twins = Rewritten('("engagement_id": ?)"[^"]*"', r'\1"twin"')
     meet(lambda _: [], BEGINNING, INCOMPLETE, engagements=twins)
-
-
-@pytest.mark.parametrize(
-    ("place", "times", "order"),
-    [
-        (BEGINNING, 1, "descending"),
-        (MIDDLE, 1, "descending"),
-        (MIDDLE, 4, "descending"),
-        (MIDDLE, 1, "ascending"),
-        (MIDDLE, 4, "shuffled"),
-    ],
-    ids=lambda value: getattr(value, "name", None),
-)
-def test_engagements_that_arrive_meanwhile_shift_the_pages_and_none_is_lost(
-    meet: Meet, place: Place, times: int, order: str
-):
-    """Seven each time, the latest of all: where those come first, every page behind begins seven places later."""
-    last = int(DAY[1].timestamp()) - 1
-    engagements = Engagements(even_starts())
-    arrival = strikes("arrival", times, starts=[last] * 7)
-    meet(arrival, place, ALL_RECORDS, engagements=engagements, config={"order": order}, max_concurrency=1)
 
 
 @pytest.mark.parametrize("place", [BEGINNING, MIDDLE], ids=lambda place: place.name)

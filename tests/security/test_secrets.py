@@ -462,24 +462,6 @@ def test_an_upload_that_s3_rejects_puts_out_nothing_of_what_it_held(
     callers.output.assert_nothing_leaked()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"s3_bucket": "no-such-bucket"}, "no-such-bucket"),
-        ({"replace": False}, "replace"),
-        ({"aws_conn_id": "nowhere"}, "nowhere"),
-    ],
-)
-def test_an_object_that_cannot_be_written_puts_out_nothing(
-    callers: Callers, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], words: str
-) -> None:
-    callers.bucket.put("day.jsonl", b"old")
-    monkeypatch.setenv("AIRFLOW_CONN_NOWHERE", json.dumps(aws_connection("http://127.0.0.1:9")))
-    callers.operator(**arguments)
-    assert words in callers.output.texts["traceback"]
-    callers.output.assert_nothing_leaked()
-
-
 # What Airflow keeps and shows
 
 

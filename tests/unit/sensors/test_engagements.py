@@ -91,23 +91,10 @@ class TestCount:
 
 class TestInterval:
     @pytest.mark.parametrize(
-        ("arguments", "context"),
-        [
-            pytest.param({}, context_of(START, END), id="the run's"),
-            pytest.param({"interval_length": "P1D"}, context_of(END, END), id="ends where the run has no length"),
-            pytest.param(
-                {"start": "{{ data_interval_start }}", "end": "{{ data_interval_end }}"},
-                context_of(START, END),
-                id="templated",
-            ),
-        ],
+        ("length", "context"), [(None, context_of(START, END)), ("P1D", context_of(END, END))], ids=["run", "length"]
     )
-    def test_the_run_or_the_arguments_tell_the_interval(
-        self, zoom: SimulatorServer, arguments: dict[str, Any], context: dict[str, Any]
-    ):
-        waiting = sensor(**{"start": None, "end": None} | arguments)
-        waiting.render_template_fields(context)
-        waiting.poke(context)
+    def test_it_is_that_of_the_run_or_ends_there(self, zoom: SimulatorServer, length: str | None, context: Any):
+        sensor(start=None, end=None, interval_length=length).poke(context)
         [query] = map(dict, zoom.simulator.stats.queries)
         assert (query["from"], query["to"]) == ("2026-11-03T00:00:00Z", "2026-11-03T23:59:59Z")
 
@@ -266,7 +253,7 @@ class TestDeferring:
 
 
 class TestResuming:
-    def test_the_word_of_the_trigger_that_they_are_there_is_success(self):
+    def test_an_event_that_they_are_available_is_success(self):
         event = {"status": "available", "engagements": 7}
         assert sensor(deferrable=True).execute_complete(context_of(), event) is None
 
