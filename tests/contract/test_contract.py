@@ -143,15 +143,13 @@ def test_times_with_an_offset_are_described(start_zoom: StartZoom) -> None:
 @pytest.mark.parametrize(
     ("start", "end"),
     [
-        (START, START + timedelta(seconds=1)),
         (START + timedelta(microseconds=1), START + timedelta(hours=1, microseconds=2)),
         (pendulum.datetime(2026, 1, 31), pendulum.datetime(2026, 3, 1)),
-        (pendulum.datetime(2024, 2, 29), pendulum.datetime(2025, 2, 28)),
         (pendulum.datetime(2026, 11, 1, tz="America/New_York"), pendulum.datetime(2026, 11, 2, tz="America/New_York")),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("timezone", ["UTC", "America/New_York", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("timezone", ["UTC", "America/New_York"])
 def test_every_interval_is_read_and_counted_in_ranges_as_described(
     zoom: RecordedSimulator, start: datetime, end: datetime, timezone: str
 ) -> None:

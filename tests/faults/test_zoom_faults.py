@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,10 +27,9 @@ from tests.faults.conftest import (
     even_starts,
 )
 from tests.unit.conftest import Bucket, ConnectZoom, StartZoom, daily_limit_until, hours_from_now
-from tests.zoom_simulator.app import PAGE_TOKEN_DIED, ZoomSimulator
+from tests.zoom_simulator.app import PAGE_TOKEN_DIED
 from tests.zoom_simulator.data import Engagements, TimeStyle
 from tests.zoom_simulator.faults import Fault
-from tests.zoom_simulator.server import SimulatorServer
 
 FOREVER = -1
 REJECTED_TOKEN = {"code": 124, "message": "Invalid access token."}
@@ -368,16 +366,6 @@ def test_a_server_that_refuses_connections_may_be_there_later(meet: Meet, refuse
         meet(lambda _: [], BEGINNING, CONNECTION, connection=connection)
 
 
-def test_a_server_that_refuses_connections_for_a_while_is_waited_for(connect_zoom: ConnectZoom, run_into: RunInto):
-    server = SimulatorServer(ZoomSimulator(engagements_of_a_day()))
-    connect_zoom(server)
-    start = threading.Timer(0.3, server.__enter__)
-    start.start()
-    run_into(engagements_of_a_day(), ALL_RECORDS)
-    start.join()
-    server.__exit__(None, None, None)
-
-
 class Rewritten(Engagements):
     """A day's engagements, every third of which lacks something that Zoom documents.
 
@@ -429,9 +417,3 @@ def test_engagements_that_share_an_id_are_missed(meet: Meet):
 def test_a_total_that_is_too_high_forever_may_be_accepted(meet: Meet, place: Place, caplog: pytest.LogCaptureFixture):
     meet(page_with(FOREVER, total_records=9_999), place, ALL_RECORDS, on_incomplete="warn")
     assert any("9999" in record.message and record.levelname == "WARNING" for record in caplog.records)
-
-
-@pytest.mark.parametrize("engagements", [None, "<absent>"])
-def test_an_empty_response_for_an_empty_interval_is_no_fault(meet: Meet, engagements: str | None):
-    strike = page_with(FOREVER, engagements=engagements)
-    meet(strike, BEGINNING, ALL_RECORDS, engagements=Engagements([]))
