@@ -86,11 +86,6 @@ def page_with(times: int = 1, **keys: Any) -> Strike:
     return strikes("page", times, **keys)
 
 
-def windows_with(**keys: Any) -> Strike:
-    """Replace keys of the first page of each window that the day is split into."""
-    return lambda _: [Fault("page", "first", after=1, times=FOREVER, details=keys)]
-
-
 def page_before_the_last_with(times: int = 1, **keys: Any) -> Strike:
     """Replace keys of the seventh page of eight, the fifth behind a page token beside the one that is held."""
     return lambda place: [Fault("page", "next", after=place.after + 1, times=times, details=keys)]
@@ -256,7 +251,12 @@ PAGES = [
     *rows(page_with(engagements=None, total_records=0), ALL_RECORDS, "page holds null and total 0"),
     *rows(page_with(engagements="<absent>", total_records=0), ALL_RECORDS, "page holds no engagements and total 0"),
     *rows(page_with(FOREVER, total_records="800"), ALL_RECORDS, "total is a string"),
-    *rows(windows_with(total_records="<absent>"), ALL_RECORDS, "total of the windows is absent", THREADS),
+    *rows(
+        lambda _: [Fault("page", "first", after=1, times=FOREVER, details={"total_records": "<absent>"})],
+        ALL_RECORDS,
+        "total of the windows is absent",
+        THREADS,
+    ),
     *rows(page_with(FOREVER, total_records="<absent>"), ALL_RECORDS, "total is absent"),
     *rows(page_with(FOREVER, total_records=3), ALL_RECORDS, "total is too low"),
     *rows(page_with(total_records=9_999), ALL_RECORDS, "total is too high once"),
@@ -393,10 +393,8 @@ ID, START_TIME = '"engagement_id": ?"[^"]*"', '"start_time": ?"[^"]*"'
     [
         pytest.param(ID, '"id_gone": true', id="no engagement_id"),
         pytest.param(ID, '"engagement_id": null', id="engagement_id null"),
-        pytest.param(ID, '"engagement_id": ""', id="engagement_id empty"),
         pytest.param(START_TIME, '"start_gone": true', id="no start_time"),
         pytest.param(START_TIME, '"start_time": null', id="start_time null"),
-        pytest.param(START_TIME, '"start_time": 1762819200', id="start_time a number"),
         pytest.param(START_TIME, '"start_time": "this morning"', id="start_time unreadable"),
         pytest.param(START_TIME, '"start_time": "2020-01-01T00:00:00Z"', id="start_time in another year"),
     ],

@@ -156,11 +156,11 @@ class TestDeferring:
         spec.loader.exec_module(anew)
         assert anew.EngagementsSensor(task_id="task").deferrable is True
 
-    def test_what_is_there_already_needs_no_deferral(self, zoom: SimulatorServer):
+    def test_available_engagements_need_no_deferral(self, zoom: SimulatorServer):
         assert sensor(deferrable=True).execute(context_of()) is None
         assert zoom.simulator.stats.api_requests == 1
 
-    def test_it_asks_once_and_hands_the_question_to_the_trigger(self, zoom: SimulatorServer):
+    def test_it_checks_once_and_hands_over_to_the_trigger(self, zoom: SimulatorServer):
         waiting = sensor(
             start=None,
             end=None,
@@ -196,7 +196,7 @@ class TestDeferring:
         }
         assert deferral.method_name == "execute_complete"
 
-    def test_nothing_is_asked_before_the_interval_has_settled(self, zoom: SimulatorServer):
+    def test_no_request_is_sent_before_the_interval_has_settled(self, zoom: SimulatorServer):
         deferral_of(sensor(end=hours_from_now(1), min_engagements=0, deferrable=True))
         assert asked_nothing(zoom)
 
@@ -216,7 +216,7 @@ class TestDeferring:
             sensor(min_engagements=10**9, deferrable=True, timeout=0, **arguments).execute(context_of())
 
     @pytest.mark.parametrize("faults", [[refusing(503, 503, "Unavailable.")], [daily_limit_until(hours_from_now(6))]])
-    def test_what_may_pass_is_left_to_the_trigger(self, zoom: SimulatorServer, mocker: Any, faults: list[Fault]):
+    def test_a_transient_error_is_left_to_the_trigger(self, zoom: SimulatorServer, mocker: Any, faults: list[Fault]):
         mocker.patch("airflow_provider_zcc.sensors.engagements.CHECK_RETRY_TIMEOUT", 0.0)
         zoom.simulator.faults = faults
         assert isinstance(deferral_of(sensor(deferrable=True)).trigger, EngagementsTrigger)
@@ -231,7 +231,7 @@ class TestDeferring:
     )
     @pytest.mark.parametrize("wrong", [{"queue_id": "nobody"}, {"channel": "fax"}, {"end": None}])
     @pytest.mark.usefixtures("zoom")
-    def test_what_cannot_pass_ends_it_before_it_is_deferred(
+    def test_a_permanent_error_ends_it_before_it_is_deferred(
         self, arguments: dict[str, Any], error: type[Exception], wrong: dict[str, Any]
     ):
         with pytest.raises(error):
