@@ -232,7 +232,7 @@ def error_body(response: Response) -> dict[str, Any]:
     """Read the JSON object of an error; an HTML page or nonsense gives an empty one."""
     try:
         body = json.loads(response.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlencode
+from urllib.parse import parse_qs, parse_qsl
 
 import schemathesis
 import yaml
@@ -92,25 +91,22 @@ def request_violations(exchange: Exchange) -> list[str]:
     if described is None:
         return [f"{method} {path} is not described"]
     [[security]] = described["security"]
+    scheme = DESCRIPTION["components"]["securitySchemes"][security]["scheme"]
     parameters = {parameter["name"]: parameter["schema"] for parameter in described.get("parameters", [])}
-    [(content_type, body)] = (
-        described.get("requestBody", {}).get("content", {"": {"schema": {"maxProperties": 0}}}).items()
-    )
+    no_body = {"": {"schema": {"maxProperties": 0}}}
+    [(content_type, body)] = described.get("requestBody", {}).get("content", no_body).items()
     schema = {
         "properties": {
-            "scheme": {"const": DESCRIPTION["components"]["securitySchemes"][security]["scheme"]},
-            "credentials": {"minLength": 1},
+            "authorization": {"pattern": f"^(?i:{scheme}) ."},
             "query": {"properties": parameters, "additionalProperties": False},
-            "content type": {"const": content_type},
+            "content-type": {"pattern": f"^{content_type}(;|$)" if content_type else "^$"},
             "body": body["schema"],
         }
     }
-    scheme, _, credentials = exchange.headers.get("authorization", "").partition(" ")
     sent = {
-        "scheme": scheme.lower(),
-        "credentials": credentials,
+        "authorization": exchange.headers.get("authorization", ""),
         "query": _values(exchange.query, parameters),
-        "content type": exchange.headers.get("content-type", "").partition(";")[0],
+        "content-type": exchange.headers.get("content-type", ""),
         "body": _values(exchange.body.decode(), {}),
     }
     errors = OAS31Validator(schema, format_checker=oas31_format_checker).iter_errors(sent)
@@ -118,7 +114,7 @@ def request_violations(exchange: Exchange) -> list[str]:
 
 
 def _values(text: str, schemas: dict[str, Any]) -> dict[str, object]:
-    """Parse a query or a form; what comes several times is a list, whether or not it may."""
+    """Parse a query or a form; what occurs several times is a list, whether or not it may."""
     values: dict[str, object] = {}
     for name, found in parse_qs(text, keep_blank_values=True).items():
         kind = schemas.get(name, {}).get("type")
@@ -146,16 +142,3 @@ def check_response(exchange: Exchange) -> None:
         ),
         checks=RESPONSE_CHECKS,
     )
-
-
-def listing(**parameters: str | list[str]) -> Exchange:
-    """Return a well signed request for a page, without a response."""
-    query = urlencode(parameters, doseq=True)
-    return Exchange("GET", f"/v2{LISTING}", query, {"authorization": "Bearer token"}, b"")
-
-
-def token_request(body: bytes, **headers: str) -> Exchange:
-    """Return a request for a token, signed well unless the headers say otherwise, and without a response."""
-    signature = base64.b64encode(b"client:secret").decode()
-    form = {"authorization": f"Basic {signature}", "content-type": "application/x-www-form-urlencoded"}
-    return Exchange("POST", TOKEN, "", form | {name.replace("_", "-"): value for name, value in headers.items()}, body)

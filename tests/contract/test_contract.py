@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +23,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
-from airflow_provider_zcc.zoom.errors import PermanentError, ZoomError
+from airflow_provider_zcc.zoom.errors import ZoomError
 from airflow_provider_zcc.zoom.oauth import shared_token_source
 from airflow_provider_zcc.zoom.query import ALLOWED, PAGE_SIZE
 from tests.conftest import END, ENGAGEMENTS
@@ -36,9 +35,7 @@ from tests.contract.contract import (
     Exchange,
     RecordedSimulator,
     check_response,
-    listing,
     request_violations,
-    token_request,
 )
 from tests.zoom_simulator.app import ENUMERATIONS, PARAMETERS, Config
 from tests.zoom_simulator.data import AGENTS, NUMBERS, QUEUES, Engagements
@@ -146,15 +143,13 @@ def test_times_with_an_offset_are_described(start_zoom: StartZoom) -> None:
 @pytest.mark.parametrize(
     ("start", "end"),
     [
-        (START, START + timedelta(seconds=1)),
         (START + timedelta(microseconds=1), START + timedelta(hours=1, microseconds=2)),
         (pendulum.datetime(2026, 1, 31), pendulum.datetime(2026, 3, 1)),
-        (pendulum.datetime(2024, 2, 29), pendulum.datetime(2025, 2, 28)),
         (pendulum.datetime(2026, 11, 1, tz="America/New_York"), pendulum.datetime(2026, 11, 2, tz="America/New_York")),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("timezone", ["UTC", "America/New_York", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("timezone", ["UTC", "America/New_York"])
 def test_every_interval_is_read_and_counted_in_ranges_as_described(
     zoom: RecordedSimulator, start: datetime, end: datetime, timezone: str
 ) -> None:
@@ -185,25 +180,18 @@ REJECTED_TOKEN = {"code": 124, "message": "Invalid access token."}
         (404, {}, {"user_id": "unknown"}),
         (400, {"page_token_life": 0.0}, {}),
         (429, {"daily_limit": 2}, {}),
+        *((400, {wrong: "another"}, {}) for wrong in ("client_id", "client_secret", "account_id")),
     ],
     ids=str,
 )
 def test_the_errors_of_the_simulator_are_described(
     start_zoom: StartZoom, status: int, config: dict[str, Any], filters: dict[str, Any]
 ) -> None:
-    zoom = start_zoom(**config)
+    zoom = start_zoom()
+    zoom.config = Config(**config)
     with pytest.raises(ZoomError):
         read(**filters)
     assert status in {exchange.status for exchange in exchanges_as_described(zoom)}
-
-
-@pytest.mark.parametrize("wrong", ["client_id", "client_secret", "account_id"])
-def test_the_token_errors_of_the_simulator_are_described(zoom: RecordedSimulator, wrong: str) -> None:
-    zoom.config = Config(**{wrong: "another"})
-    with pytest.raises(PermanentError):
-        read()
-    [token] = exchanges_as_described(zoom)
-    assert token.status == 400
 
 
 @pytest.mark.parametrize(
@@ -241,67 +229,22 @@ def test_the_limit_of_a_second_is_announced_and_throttles_as_described(start_zoo
     assert len(announced) == (4 if announces else 0)
 
 
-# The checks find what is not described.
-
-FORM = b"grant_type=account_credentials&account_id=a"
-TIMES = ("2026-11-03T00:00:00", "2026-11-03T00:00:00.5Z", "2026-11-03T00:00:00+0100", "2026-11-03 00:00:00Z", "now")
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        *(listing(page_size=size) for size in ("0", "101", "1.5", "")),
-        *(listing(**{name: text}) for name in ("from", "to") for text in TIMES),
-        listing(queue_id=[QUEUE, QUEUE]),
-        listing(channel="Voice"),
-        listing(channel_sources=["sms", "fax"]),
-        listing(since="2026-11-03"),
-        replace(listing(), headers={}),
-        replace(listing(), method="POST"),
-        replace(listing(), body=b"a=b"),
-        token_request(b"grant_type=account_credentials"),
-        token_request(FORM + b"&account_id=b"),
-        token_request(FORM, content_type="application/json"),
-        token_request(FORM, authorization="Bearer token"),
-        replace(token_request(b""), query=FORM.decode()),
-    ],
-    ids=str,
-)
-def test_a_request_that_is_not_described_is_found(request_: Exchange) -> None:
-    assert request_violations(listing()) == request_violations(token_request(FORM)) == []
-    assert request_violations(request_)
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        (rb'"total_records": \d+', b'"total_records": "12"'),
-        (rb'"next_page_token": "[^"]*"', b'"next_page_token": 7'),
-        (rb'"from": "[^"]*"', b'"from": "yesterday"'),
-        (rb'"to": "[^"]*", ', b""),
-        (rb'"engagement_id"', b'"id"'),
-        (rb"}$", b""),
-    ],
-)
-def test_a_response_that_is_not_described_is_found(zoom: RecordedSimulator, old: bytes, new: bytes) -> None:
+@pytest.mark.parametrize("query", ["page_size=101", "from=2026-11-03+00:00:00Z", "channel=Voice", "since=2026-11-03"])
+def test_a_request_that_is_not_described_is_found(zoom: RecordedSimulator, query: str) -> None:
     read()
-    page = zoom.exchanges[1]
-    check_response(page)
-    with pytest.raises(FailureGroup):
-        check_response(replace(page, response=re.sub(old, new, page.response)))
+    assert request_violations(replace(zoom.exchanges[1], query=query))
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"status": 302},
-        {"status": 400},
         {"response_headers": (("content-type", "text/html"),)},
-        {"path": TOKEN, "method": "POST"},
+        {"response": b'{"engagements": [], "total_records": "12"}'},
     ],
     ids=str,
 )
-def test_a_response_of_another_kind_is_found(zoom: RecordedSimulator, changes: dict[str, Any]) -> None:
+def test_a_response_that_is_not_described_is_found(zoom: RecordedSimulator, changes: dict[str, Any]) -> None:
     read()
     with pytest.raises(FailureGroup):
         check_response(replace(zoom.exchanges[1], **changes))

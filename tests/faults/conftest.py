@@ -113,7 +113,7 @@ def run_into(bucket: Bucket, mocker: MockerFixture) -> RunInto:  # noqa: F811
             assert type(error) is ending.error
             assert _objects(bucket) == before
             assert bucket.body(KEY) == _OLD
-            assert not context["ti"].xcom_push.called
+            assert context["ti"].xcoms == {}
         else:
             task.execute(context)
             truth = [text.translate({10: None, 13: None}).encode() for text in engagements.truth(*DAY)]
@@ -121,7 +121,7 @@ def run_into(bucket: Bucket, mocker: MockerFixture) -> RunInto:  # noqa: F811
             lines = (gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body).split(b"\n")
             assert sorted(lines) == [b"", *sorted(truth)]
             assert bucket.keys() == [KEY]
-            assert context["ti"].xcom_push.call_args.kwargs["value"]["records"] == len(truth)
+            assert context["ti"].xcoms["summary"]["records"] == len(truth)
         assert bucket.unfinished_uploads() == []
         for thread in threading.enumerate():
             if thread.name.startswith("zcc-"):

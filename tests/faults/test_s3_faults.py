@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
 from pytest_mock import MockerFixture
 
-from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from tests.faults.conftest import (
     ALL_RECORDS,
-    DAY,
     KEY,
     ConnectS3,
     Ending,
@@ -22,7 +19,7 @@ from tests.faults.conftest import (
     engagements_of_a_day,
 )
 from tests.s3_proxy import S3Fault, S3Proxy
-from tests.unit.conftest import Bucket, StartZoom, asked_nothing, context_of
+from tests.unit.conftest import Bucket, StartZoom, asked_nothing
 
 #: How an upload is compressed so that it is one request, or several.
 WHOLE, IN_PARTS = "gzip", "none"
@@ -132,15 +129,6 @@ def test_an_s3_that_does_not_respond_is_given_up(
     s3.faults = [S3Fault(operation, seconds=0.8, **FAILS)]
     start_zoom(engagements_of_a_day())
     run_into(engagements_of_a_day(), rejected("Read timeout"))
-
-
-def test_a_bucket_that_is_deleted_during_the_upload_is_one_error(s3: S3Proxy, start_zoom: StartZoom, bucket: Bucket):
-    s3.faults = [S3Fault("UploadPart", 2, times=1, before=lambda: bucket.client.delete_bucket(Bucket=bucket.name))]
-    start_zoom(engagements_of_a_day())
-    task = EngagementsToS3Operator(task_id="task", s3_bucket=bucket.name, s3_key=KEY, start=DAY[0], end=DAY[1])
-    with pytest.raises(AirflowFailException, match="the bucket does not exist"):
-        task.execute(context_of())
-    assert bucket.name not in [found["Name"] for found in bucket.client.list_buckets()["Buckets"]]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ import pytest
 
 from tests.faults.conftest import (
     ALL_RECORDS,
-    DAY,
     ConnectS3,
     Deferred,
     Ending,
@@ -29,14 +27,12 @@ from tests.faults.conftest import (
     even_starts,
 )
 from tests.unit.conftest import Bucket, ConnectZoom, StartZoom, daily_limit_until, hours_from_now
-from tests.zoom_simulator.app import PAGE_TOKEN_DIED, ZoomSimulator
+from tests.zoom_simulator.app import PAGE_TOKEN_DIED
 from tests.zoom_simulator.data import Engagements, TimeStyle
 from tests.zoom_simulator.faults import Fault
-from tests.zoom_simulator.server import SimulatorServer
 
 FOREVER = -1
 REJECTED_TOKEN = {"code": 124, "message": "Invalid access token."}
-REJECTED_TOKEN_WITHOUT_CODE = {"status": False, "errorCode": 401, "errorMessage": "Invalid access token."}
 HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
@@ -88,11 +84,6 @@ def responds(status: int, body: object = b"", headers: dict[str, str] | None = N
 
 def page_with(times: int = 1, **keys: Any) -> Strike:
     return strikes("page", times, **keys)
-
-
-def windows_with(**keys: Any) -> Strike:
-    """Replace keys of the first page of each window that the day is split into."""
-    return lambda _: [Fault("page", "first", after=1, times=FOREVER, details=keys)]
 
 
 def page_before_the_last_with(times: int = 1, **keys: Any) -> Strike:
@@ -159,9 +150,7 @@ HTTP_500, THROTTLED, NO_TOKEN, REJECTED = map(
 TOKENS = [
     *rows(responds(401, REJECTED_TOKEN)(), ALL_RECORDS, "401 with code 124 once"),
     *rows(responds(401, REJECTED_TOKEN)(FOREVER), REJECTED, "401 with code 124 forever"),
-    *variant(responds(400, REJECTED_TOKEN), REJECTED, "400 with code 124"),
     *variant(responds(401, {"message": "The access token expired."}), REJECTED, "401 without a code"),
-    *variant(responds(401, REJECTED_TOKEN_WITHOUT_CODE), REJECTED, "401 with errorCode"),
     *transient(token_response(status=500, body={"message": "Internal error."}), HTTP_500, "token endpoint: 500"),
     *variant(token_response(status=502, body=HTML), MayRetry("HTTP 502"), "token endpoint: HTML"),
     *variant(token_response(status=429, body={"message": "Too many."}), THROTTLED, "token endpoint: 429"),
@@ -170,8 +159,6 @@ TOKENS = [
     *rows(token_endpoint("delay", seconds=0.2), ALL_RECORDS, "token endpoint: slow"),
     *variant(token_response(status=200, body="soon"), NO_TOKEN, "token response: no JSON"),
     *variant(token_page(access_token="<absent>"), NO_TOKEN, "token response: no token"),
-    *variant(token_page(access_token=""), NO_TOKEN, "token response: empty token"),
-    *variant(token_page(access_token="two\nlines"), NO_TOKEN, "token response: token with two lines"),
     *rows(token_page(expires_in="soon")(), ALL_RECORDS, "token response: life is no number", MIDDLE),
     *rows(
         token_response(status=400, body={"error": "invalid_client", "reason": "Invalid secret"})(FOREVER),
@@ -187,16 +174,9 @@ TOKENS = [
 ]
 
 UNUSABLE_TIMES = {
-    "nothing": "",
     "junk": "in a moment",
-    "no number": "nan",
-    "an infinite number": "inf",
     "more seconds than there are": "1e300",
-    "a negative number": "-5",
-    "a date that is none": "Tue, 99 Nov 2026 00:00:00 GMT",
     "the past as an HTTP date": "Mon, 03 Nov 2025 00:00:00 GMT",
-    "the past as an ISO instant": "2025-11-03T00:00:00Z",
-    "the past without a timezone": "2025-11-03T00:00:00",
 }
 NAMES_THE_TIME = MayRetry(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d.*\+00:00")
 RATE_LIMITS = [
@@ -231,17 +211,9 @@ OUTAGES = [
 HALF_A_PAGE = b'{"next_page_token": "", "total_records": 800, "engagements": [{"engagement_id": "e'
 NO_PAGES: dict[str, object] = {
     "no JSON": "<html>Have a nice day.</html>",
-    "nothing": b"",
     "half a page": HALF_A_PAGE,
-    "no UTF-8": b'{"total_records": 1, "engagements": [{"engagement_id": "\xff"}]}',
-    "a list": [],
-    "an empty object": {},
     "an object for engagements": {"total_records": 1, "engagements": {}},
-    "numbers for engagements": {"total_records": 1, "engagements": [1, 2]},
-    "a number for a page token": {"total_records": 1, "engagements": [], "next_page_token": 7},
     "null for engagements": {"total_records": 800, "engagements": None, "next_page_token": ""},
-    "no engagements": {"total_records": 800, "next_page_token": ""},
-    "no number for the total": {"total_records": "many", "engagements": []},
 }
 #: What would be an empty day, if nobody checked it.
 GZIP = gzip.compress(b'{"next_page_token": "", "total_records": 0, "engagements": []}')
@@ -279,12 +251,14 @@ PAGES = [
     *rows(page_with(engagements=None, total_records=0), ALL_RECORDS, "page holds null and total 0"),
     *rows(page_with(engagements="<absent>", total_records=0), ALL_RECORDS, "page holds no engagements and total 0"),
     *rows(page_with(FOREVER, total_records="800"), ALL_RECORDS, "total is a string"),
-    *rows(page_with(FOREVER, total_records=None), ALL_RECORDS, "total is null", *EVERYWHERE),
-    *rows(windows_with(total_records=None), ALL_RECORDS, "total of the windows is null", THREADS),
-    *rows(windows_with(total_records="<absent>"), ALL_RECORDS, "total of the windows is absent", THREADS),
+    *rows(
+        lambda _: [Fault("page", "first", after=1, times=FOREVER, details={"total_records": "<absent>"})],
+        ALL_RECORDS,
+        "total of the windows is absent",
+        THREADS,
+    ),
     *rows(page_with(FOREVER, total_records="<absent>"), ALL_RECORDS, "total is absent"),
     *rows(page_with(FOREVER, total_records=3), ALL_RECORDS, "total is too low"),
-    *rows(page_with(FOREVER, total_records=-1), ALL_RECORDS, "total is negative", BEGINNING),
     *rows(page_with(total_records=9_999), ALL_RECORDS, "total is too high once"),
     *rows(page_with(FOREVER, total_records=9_999), TOO_FEW, "total is too high forever"),
     # What takes back the total does not end the reading.
@@ -392,16 +366,6 @@ def test_a_server_that_refuses_connections_may_be_there_later(meet: Meet, refuse
         meet(lambda _: [], BEGINNING, CONNECTION, connection=connection)
 
 
-def test_a_server_that_refuses_connections_for_a_while_is_waited_for(connect_zoom: ConnectZoom, run_into: RunInto):
-    server = SimulatorServer(ZoomSimulator(engagements_of_a_day()))
-    connect_zoom(server)
-    start = threading.Timer(0.3, server.__enter__)
-    start.start()
-    run_into(engagements_of_a_day(), ALL_RECORDS)
-    start.join()
-    server.__exit__(None, None, None)
-
-
 class Rewritten(Engagements):
     """A day's engagements, every third of which lacks something that Zoom documents.
 
@@ -429,10 +393,8 @@ ID, START_TIME = '"engagement_id": ?"[^"]*"', '"start_time": ?"[^"]*"'
     [
         pytest.param(ID, '"id_gone": true', id="no engagement_id"),
         pytest.param(ID, '"engagement_id": null', id="engagement_id null"),
-        pytest.param(ID, '"engagement_id": ""', id="engagement_id empty"),
         pytest.param(START_TIME, '"start_gone": true', id="no start_time"),
         pytest.param(START_TIME, '"start_time": null', id="start_time null"),
-        pytest.param(START_TIME, '"start_time": 1762819200', id="start_time a number"),
         pytest.param(START_TIME, '"start_time": "this morning"', id="start_time unreadable"),
         pytest.param(START_TIME, '"start_time": "2020-01-01T00:00:00Z"', id="start_time in another year"),
     ],
@@ -449,34 +411,7 @@ def test_engagements_that_share_an_id_are_missed(meet: Meet):
     meet(lambda _: [], BEGINNING, INCOMPLETE, engagements=twins)
 
 
-@pytest.mark.parametrize(
-    ("place", "times", "order"),
-    [
-        (BEGINNING, 1, "descending"),
-        (MIDDLE, 1, "descending"),
-        (MIDDLE, 4, "descending"),
-        (MIDDLE, 1, "ascending"),
-        (MIDDLE, 4, "shuffled"),
-    ],
-    ids=lambda value: getattr(value, "name", None),
-)
-def test_engagements_that_arrive_meanwhile_shift_the_pages_and_none_is_lost(
-    meet: Meet, place: Place, times: int, order: str
-):
-    """Seven each time, the latest of all: where those come first, every page behind begins seven places later."""
-    last = int(DAY[1].timestamp()) - 1
-    engagements = Engagements(even_starts())
-    arrival = strikes("arrival", times, starts=[last] * 7)
-    meet(arrival, place, ALL_RECORDS, engagements=engagements, config={"order": order}, max_concurrency=1)
-
-
 @pytest.mark.parametrize("place", [BEGINNING, MIDDLE], ids=lambda place: place.name)
 def test_a_total_that_is_too_high_forever_may_be_accepted(meet: Meet, place: Place, caplog: pytest.LogCaptureFixture):
     meet(page_with(FOREVER, total_records=9_999), place, ALL_RECORDS, on_incomplete="warn")
     assert any("9999" in record.message and record.levelname == "WARNING" for record in caplog.records)
-
-
-@pytest.mark.parametrize("engagements", [None, "<absent>"])
-def test_an_empty_response_for_an_empty_interval_is_no_fault(meet: Meet, engagements: str | None):
-    strike = page_with(FOREVER, engagements=engagements)
-    meet(strike, BEGINNING, ALL_RECORDS, engagements=Engagements([]))

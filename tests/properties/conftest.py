@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.properties.arrivals import SimulatorWithArrivals
-from tests.properties.profile import TRIED
 from tests.properties.raw_server import RawServer
-from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.server import SimulatorServer
 
 
@@ -20,19 +18,8 @@ def server(standing_server: Callable[[int], SimulatorServer]) -> SimulatorServer
 
 
 @pytest.fixture(scope="session")
-def growing_server() -> Iterator[SimulatorServer]:
-    """A simulator whose engagements arrive while it is asked; each example sets it up anew."""
-    with SimulatorServer(SimulatorWithArrivals(Engagements([]))) as growing:
-        yield growing
-
-
-@pytest.fixture(scope="session")
 def raw_server() -> Iterator[RawServer]:
     with RawServer() as raw:
+        threading.Thread(target=raw.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield raw
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how much was tried."""
-    if TRIED["examples"]:
-        terminalreporter.write_line(", ".join(f"{count:,} {what}" for what, count in TRIED.items()))
+        raw.shutdown()

@@ -1,73 +1,40 @@
-"""A server that answers with the bytes it was given, whether or not they are HTTP."""
+"""A server that responds with the bytes it was given, whether or not they are HTTP."""
 
 from __future__ import annotations
 
-import re
-import socket
-import threading
-from contextlib import suppress
-from types import TracebackType
-
-_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+import socketserver
+from email.parser import BytesParser
 
 
-class RawServer:
-    """Answers each request on a connection of its own, on a free port of loopback, while the context lasts.
+class _Connection(socketserver.StreamRequestHandler):
+    server: RawServer
+    timeout = 5
 
-    :ivar token: the answer of the token endpoint.
-    :ivar api: the answers of the API, one after the other; the last one again and again.
+    def handle(self) -> None:
+        request_line = self.rfile.readline()
+        headers = BytesParser().parsebytes(b"".join(iter(self.rfile.readline, b"\r\n")))
+        self.rfile.read(int(headers["Content-Length"] or 0))
+        self.server.requests += 1
+        if b" /oauth/token" in request_line:
+            self.wfile.write(self.server.token)
+        else:
+            self.wfile.write(self.server.api.pop(0) if len(self.server.api) > 1 else self.server.api[0])
+
+
+class RawServer(socketserver.TCPServer):
+    """Responds to each request on a connection of its own, on a free port of loopback.
+
+    :ivar token: the response of the token endpoint.
+    :ivar api: the responses of the API, one after the other; the last one again and again.
     """
 
     def __init__(self) -> None:
-        self.token = b""
-        self.api: list[bytes] = []
-        self.requests: list[bytes] = []
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
-    def __enter__(self) -> RawServer:
-        self._thread.start()
-        return self
+    def set_responses(self, *, token: bytes, api: list[bytes]) -> None:
+        """Set the responses, and forget the requests so far."""
+        self.token, self.api, self.requests = token, list(api), 0
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # To close a socket does not wake who waits for a connection to it.
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join(5)
-
-    def answer(self, *, token: bytes, api: list[bytes]) -> None:
-        """Set the answers, and forget the requests so far."""
-        self.token, self.api, self.requests = token, list(api), []
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            with connection, suppress(OSError):
-                connection.settimeout(5)
-                self._reply(connection)
-
-    def _reply(self, connection: socket.socket) -> None:
-        request = b""
-        while b"\r\n\r\n" not in request or len(request) < _end_of(request):
-            data = connection.recv(65_536)
-            if not data:
-                return
-            request += data
-        self.requests.append(request)
-        if b" /oauth/token" in request.split(b"\r\n", 1)[0]:
-            answer = self.token
-        else:
-            answer = self.api.pop(0) if len(self.api) > 1 else self.api[0]
-        connection.sendall(answer)
-
-
-def _end_of(request: bytes) -> int:
-    length = _LENGTH.search(request)
-    return request.index(b"\r\n\r\n") + 4 + (int(length[1]) if length else 0)
+    def handle_error(self, *_: object) -> None:
+        """Ignore a client that closes the connection before it has read everything."""

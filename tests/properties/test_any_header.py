@@ -1,8 +1,8 @@
-"""Whatever a server says beside the page: it is read, or it is ignored."""
+"""Whatever a server sends in a header or an error: it is read, or it is ignored."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,40 +15,12 @@ NOW = datetime(2026, 11, 9, 12, tzinfo=UTC)
 DIGITS = st.integers(0, 10**9).map(str)
 ISO = st.datetimes(timezones=st.none() | st.timezones()).map(datetime.isoformat)
 HTTP_DATES = st.datetimes().map(lambda moment: f"{moment:%a, %d %b %Y %H:%M:%S} GMT")
-PIECES = st.one_of(
-    st.sampled_from(
-        (
-            "Mon,",
-            "Mon",
-            ",",
-            "09",
-            "Nov",
-            "nov,",
-            "2026",
-            "-",
-            "--",
-            "12:00:07",
-            "12.00.07",
-            ":",
-            "GMT",
-            "+0000",
-            "-0000",
-            "+9999",
-            "+",
-            "T",
-            "Z",
-            "\x00",
-            "\u0661",
-        )
-    ),
-    DIGITS,
+PIECES = DIGITS | st.sampled_from(
+    ("Mon,", "Mon", ",", "09", "Nov", "2026", "-", "12:00:07", "GMT", "+9999", "+", "T", "Z", "\x00", "\u0661")
 )
-DATE_LIKE = st.builds(
-    lambda pieces, gap: gap.join(pieces), st.lists(PIECES, max_size=9), st.sampled_from((" ", "", "-"))
-)
+DATE_LIKE = st.builds(str.join, st.sampled_from((" ", "", "-")), st.lists(PIECES, max_size=9))
 NUMBERS = st.one_of(
-    st.integers().map(str),
-    st.floats().map(str),
+    (st.integers() | st.floats()).map(str),
     st.builds("{}e{}".format, st.integers(-99, 99), st.integers(-400, 400)),
     st.sampled_from(("nan", "inf", "-inf", "infinity", "1_000", "0x10", "\uff17", " 7 ", "7s", "9" * 5_000)),
 )
@@ -61,8 +33,6 @@ def test_any_retry_after_is_an_aware_instant_or_none(value: str | None) -> None:
     moment = retry_after(value, NOW)
 
     assert moment is None or moment.utcoffset() is not None
-    # What a client does with it.
-    assert moment is None or isinstance(moment - NOW, timedelta)
 
 
 @examples(300, 8_000)
@@ -91,7 +61,14 @@ def test_any_429_is_an_error_that_quotes_its_words(value: str | None, words: str
 
 
 @examples(300, 8_000)
-@given(body=st.binary() | st.text().map(str.encode) | st.text().map(lambda text: text.encode("utf-16")))
+@given(
+    body=st.one_of(
+        st.binary(),
+        st.text().map(str.encode),
+        st.text().map(lambda text: text.encode("utf-16")),
+        st.sampled_from((1, 900, 100_000)).map(lambda depth: b"[" * depth + b"]" * depth),
+    )
+)
 def test_any_body_of_an_error_is_an_object_or_an_empty_one(body: bytes) -> None:
     assert isinstance(error_body(Response(400, {}, body)), dict)
 

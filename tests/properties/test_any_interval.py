@@ -1,8 +1,8 @@
-"""Whatever the interval: its windows tile it, and every engagement has one of them, or is in doubt."""
+"""Whatever the interval: its windows tile it, and any time of a record is read or in doubt."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -12,20 +12,9 @@ from hypothesis import strategies as st
 from airflow_provider_zcc.zoom.query import Filters, Query
 from airflow_provider_zcc.zoom.window import LONGEST_WINDOW, Place, Window, possible_instants
 from tests.properties.profile import examples
+from tests.properties.zones import ANCHORS, ZONES
 
 SECOND = timedelta(seconds=1)
-ZONES = ("UTC", "America/Los_Angeles", "Australia/Lord_Howe", "Europe/London", "Asia/Kathmandu", "Pacific/Apia")
-#: Around these instants a clock of ZONES is put back or forward, jumps a day, or does nothing.
-ANCHORS = (
-    datetime(2026, 11, 1, 9, tzinfo=UTC),
-    datetime(2026, 3, 8, 10, tzinfo=UTC),
-    datetime(2026, 4, 4, 15, tzinfo=UTC),
-    datetime(2026, 10, 25, 1, tzinfo=UTC),
-    datetime(2011, 12, 30, 10, tzinfo=UTC),
-    datetime(2024, 2, 29, tzinfo=UTC),
-)
-
-PUT_BACK = {"America/Los_Angeles": ANCHORS[0], "Australia/Lord_Howe": ANCHORS[2], "Europe/London": ANCHORS[3]}
 
 
 def instants() -> st.SearchStrategy[datetime]:
@@ -78,48 +67,6 @@ def test_the_windows_of_an_interval_tile_it_however_they_are_split(query: Query,
     assert all(window.end - window.start <= LONGEST_WINDOW for window in windows)
     assert all(bound.microsecond == 0 for window in windows for bound in (window.start, window.end))
     assert all(window.timezone is query.tz for window in windows)
-
-
-@st.composite
-def neighbours(draw: st.DrawFn) -> tuple[Query, Query]:
-    """Draw two intervals that meet, many of them where a clock is put back."""
-    zone, put_back = draw(st.sampled_from([*PUT_BACK.items(), *PUT_BACK.items(), *((zone, None) for zone in ZONES)]))
-    moments = (
-        instants() if put_back is None else st.sampled_from(range(-10, 7)).map(lambda n: put_back + 900 * n * SECOND)
-    )
-    first, middle, last = draw(st.lists(moments, min_size=3, max_size=3, unique=True).map(sorted))
-    near = draw(st.tuples(*[st.none() | st.integers(1, 12)] * 2))
-    first = first if near[0] is None else max(first, middle - near[0] * timedelta(minutes=30))
-    last = last if near[1] is None else min(last, middle + near[1] * timedelta(minutes=30))
-    part = timedelta(microseconds=draw(st.integers(0, 999_999) | st.just(0)))
-    filters = Filters(timezone=zone)
-    return Query(first + part, middle + part, filters), Query(middle + part, last + part, filters)
-
-
-@examples(300, 8_000)
-@given(queries=neighbours(), data=st.data())
-def test_an_engagement_belongs_to_one_window_of_the_interval_it_began_in_or_is_in_doubt(
-    queries: tuple[Query, Query], data: st.DataObject
-) -> None:
-    windows = [cut_again(data, query.windows()) for query in queries]
-    bounds = [bound for window in windows[0] + windows[1] for bound in (window.start, window.end)]
-    put_back = data.draw(st.sampled_from((0, 0, 0, 1_800, -1_800, 3_600, -3_600)))
-    beside = data.draw(st.sampled_from((0, 0, 0, 1, -1)))
-    began = data.draw(st.sampled_from([*bounds, queries[0].end])) + (put_back + beside) * SECOND
-    local, *others = spellings(began, queries[0].filters.timezone)
-    text = data.draw(st.sampled_from((local, local, *others)))
-
-    for query, of_query in zip(queries, windows, strict=True):
-        listing = [window for window in of_query if window.start <= began <= window.end]
-        keepers = [window for window in listing if window.place(text) is not Place.NEXT]
-        in_doubt = [window for window in listing if window.place(text) is Place.IN_DOUBT]
-        if query.start <= began < query.end:
-            # A reader keeps the first copy of those in doubt, and the one that is certain.
-            assert keepers
-            assert len(keepers) == 1 or keepers == in_doubt
-            assert len(keepers) == 1 or len(possible_instants(text, query.tz)) == 2
-        else:
-            assert not keepers
 
 
 JSON_VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=4)

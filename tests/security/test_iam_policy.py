@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from uuid import uuid4
 
 import boto3
 import pytest
-import requests
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from moto.core.authorization import enable_iam_authentication
 
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
+from tests.s3_server import S3Server
 from tests.unit.conftest import END, START, Bucket, StartZoom, asked_nothing, context_of, refusing
 from tests.zoom_simulator.data import Engagements
 
@@ -40,16 +40,7 @@ ACTION_OF_CALL = {
     "HeadBucket": "s3:ListBucket",
 }
 
-# A process of its own, because moto keeps one switch for authorisation, and one account, in each process. It ends
-# when its standard input does, so also when the tests are killed.
-SERVER = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-server.start()
-print(*server.get_host_and_port(), sep=":", flush=True)
-sys.stdin.read()
-"""
+ADMINISTRATOR = {"aws_access_key_id": "simulated", "aws_secret_access_key": "simulated"}
 
 Policy = dict[str, Any]
 
@@ -69,90 +60,32 @@ def _as_list(actions: str | list[str]) -> list[str]:
     return [actions] if isinstance(actions, str) else actions
 
 
-class Account:
-    """An AWS account whose server checks the permission of every request, except those of its administrator.
-
-    :param url: the server.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._administrator = {"aws_access_key_id": "simulated", "aws_secret_access_key": "simulated"}
-        self.bucket = Bucket(BUCKET, self._client("s3"))
-        self._iam = self._client("iam")
-
-    def _client(self, service: str) -> Any:
-        return boto3.client(service, endpoint_url=self._url, region_name="us-east-1", **self._administrator)
-
-    def reset(self) -> None:
-        """Empty the account, but for the bucket of the document."""
-        self.enforce(enforced=False)
-        requests.post(f"{self._url}/moto-api/reset", timeout=5).raise_for_status()
-        self.bucket.client.create_bucket(Bucket=BUCKET)
-
-    def enforce(self, *, enforced: bool = True) -> None:
-        requests.post(f"{self._url}/moto-api/reset-auth", data="0" if enforced else "inf", timeout=5).raise_for_status()
-
-    def connection_of_user_with(self, policy: Policy) -> dict[str, Any]:
-        """Create a user who may do what a policy says, and return the Airflow connection that acts as this user."""
-        name = f"user-{uuid4()}"
-        self._iam.create_user(UserName=name)
-        self._iam.put_user_policy(UserName=name, PolicyName="engagements", PolicyDocument=json.dumps(policy))
-        key = self._iam.create_access_key(UserName=name)["AccessKey"]
-        return {
-            "conn_type": "aws",
-            "login": key["AccessKeyId"],
-            "password": key["SecretAccessKey"],
-            "extra": {"endpoint_url": self._url, "region_name": "us-east-1"},
-        }
-
-
-@pytest.fixture(scope="module")
-def server_with_permissions() -> Iterator[Account]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    with process:
-        assert process.stdout is not None
-        yield Account(f"http://{process.stdout.readline().strip()}")
-        assert process.stdin is not None
-        process.stdin.close()
-
-
-@pytest.fixture
-def account(server_with_permissions: Account) -> Account:
-    server_with_permissions.reset()
-    return server_with_permissions
+def as_user_with(policy: Policy, s3_server: S3Server, bucket: Bucket) -> dict[str, Any]:
+    """Create a user who may do what a policy says, and return the Airflow connection that acts as this user."""
+    text = json.dumps(policy).replace(f":::{BUCKET}", f":::{bucket.name}")
+    iam = boto3.client("iam", endpoint_url=s3_server.url, region_name="us-east-1", **ADMINISTRATOR)
+    name = f"user-{uuid4()}"
+    iam.create_user(UserName=name)
+    iam.put_user_policy(UserName=name, PolicyName="engagements", PolicyDocument=text)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return s3_server.connection | {"login": key["AccessKeyId"], "password": key["SecretAccessKey"]}
 
 
 Run = Callable[..., set[str]]
 
 
 @pytest.fixture
-def run(account: Account, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Run:
+def run(s3_server: S3Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Run:
     """Run the operator as a user who has a policy, and return the calls to S3 that were made."""
 
-    def run(policy: Policy, **arguments: Any) -> set[str]:
-        connection = account.connection_of_user_with(policy)
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
-        chosen = {"s3_bucket": BUCKET, "s3_key": KEY, "start": START, "end": END, "deferrable": False} | arguments
-        expected = chosen.pop("fails_with", None)
+    def run(policy: Policy, *, fails_with: str = "", **arguments: Any) -> set[str]:
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(as_user_with(policy, s3_server, bucket)))
+        chosen = {"s3_bucket": bucket.name, "s3_key": KEY, "start": START, "end": END, "deferrable": False} | arguments
         task = EngagementsToS3Operator(task_id="task", **chosen)
         caplog.clear()
-        account.enforce()
-        try:
-            with caplog.at_level(logging.DEBUG, "botocore.endpoint"):
-                if expected:
-                    with pytest.raises(AirflowFailException, match=expected):
-                        task.execute(context_of())
-                else:
-                    task.execute(context_of())
-        finally:
-            account.enforce(enforced=False)
+        expected = pytest.raises(AirflowFailException, match=fails_with) if fails_with else nullcontext()
+        with caplog.at_level(logging.DEBUG, "botocore.endpoint"), enable_iam_authentication(), expected:
+            task.execute(context_of())
         found = (re.match(r"Making request for OperationModel\(name=(\w+)\)", line) for line in caplog.messages)
         return {match[1] for match in found if match}
 
@@ -175,7 +108,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, bytes], set[str]]] = {
 
 
 @pytest.fixture
-def do(account: Account, start_zoom: StartZoom, run: Run) -> Callable[..., set[str]]:
+def do(bucket: Bucket, start_zoom: StartZoom, run: Run) -> Callable[..., set[str]]:
     """Do one of the CASES under a policy, and return the actions that its calls to S3 took."""
 
     def do(case: str, policy: Policy) -> set[str]:
@@ -186,14 +119,14 @@ def do(account: Account, start_zoom: StartZoom, run: Run) -> Callable[..., set[s
             # By then more has been read than one part of an upload holds.
             zoom.simulator.faults = [refusing(400, 300, "No more.", after=150)]
         for key, body in objects.items():
-            account.bucket.put(key, body)
+            bucket.put(key, body)
         calls = run(policy, **arguments)
         if "fails_with" in arguments:
-            assert account.bucket.body(KEY) == objects[KEY]
+            assert bucket.body(KEY) == objects[KEY]
         else:
             count = len(zoom.simulator.truth(arguments.get("start", START), END))
-            assert account.bucket.body(KEY).count(b"\n") == count
-        assert account.bucket.unfinished_uploads() == []
+            assert bucket.body(KEY).count(b"\n") == count
+        assert bucket.unfinished_uploads() == []
         return {ACTION_OF_CALL[call] for call in calls}
 
     return do
@@ -206,7 +139,7 @@ def test_the_documented_policy_is_enough_for_what_the_operator_does(do: Callable
 
 @pytest.mark.parametrize("action", [PUT, ABORT, GET])
 @pytest.mark.parametrize("case", CASES)
-def test_an_action_that_is_left_out_is_missed_by_those_who_need_it_alone(
+def test_an_action_that_is_left_out_is_missed_only_by_those_who_need_it(
     do: Callable[..., set[str]], case: str, action: str
 ) -> None:
     policy = documented_policy(without=action)
@@ -219,10 +152,10 @@ def test_an_action_that_is_left_out_is_missed_by_those_who_need_it_alone(
 
 @pytest.mark.parametrize("without", ["", "s3:ListBucket"])
 def test_a_missing_bucket_is_named_before_zoom_is_called_if_it_may_be_listed(
-    account: Account, start_zoom: StartZoom, run: Run, without: str
+    bucket: Bucket, start_zoom: StartZoom, run: Run, without: str
 ) -> None:
     zoom = start_zoom()
-    account.bucket.client.delete_bucket(Bucket=BUCKET)
+    bucket.client.delete_bucket(Bucket=bucket.name)
     if without:
         with pytest.raises(AirflowException):
             run(documented_policy(without=without))
@@ -238,12 +171,12 @@ def test_a_role_that_may_not_look_at_the_object_gets_a_clear_error(start_zoom: S
 
 
 def test_a_key_outside_the_folder_cannot_be_written_with_the_policy(
-    account: Account, start_zoom: StartZoom, run: Run
+    bucket: Bucket, start_zoom: StartZoom, run: Run
 ) -> None:
     start_zoom()
     with pytest.raises(AirflowException, match="AccessDenied"):
         run(documented_policy(), s3_key="elsewhere/day.jsonl")
-    assert account.bucket.keys() == []
+    assert bucket.keys() == []
 
 
 def test_the_document_explains_each_action_of_its_policy_and_no_other() -> None:

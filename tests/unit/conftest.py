@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any
-from unittest.mock import Mock
 from uuid import uuid4
 
 import pendulum
@@ -71,6 +70,16 @@ class Bucket:
 
     def unfinished_uploads(self) -> list[dict[str, Any]]:
         return self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", [])
+
+
+@dataclass
+class TaskInstance:
+    """Keeps what a task pushes."""
+
+    xcoms: dict[str, Any] = field(default_factory=dict)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -143,7 +152,7 @@ def context_of(start: datetime | None = None, end: datetime | None = None, **mor
     interval = {}
     if start is not None and end is not None:
         interval = {"data_interval_start": pendulum.instance(start), "data_interval_end": pendulum.instance(end)}
-    return {"ti": Mock(spec_set=["xcom_push"]), "outlet_events": OutletEventAccessors(), **interval, **more}
+    return {"ti": TaskInstance(), "outlet_events": OutletEventAccessors(), **interval, **more}
 
 
 def exactly(texts: Iterable[str | bytes]) -> list[dict[str, Any]]:

@@ -4,10 +4,8 @@ import gzip
 import json
 import logging
 import re
-import socket
 from collections.abc import Callable
 from datetime import timedelta
-from decimal import Decimal
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -37,11 +35,9 @@ from tests.unit.conftest import (
     asked_nothing,
     context_of,
     daily_limit_until,
-    exactly,
     hours_from_now,
     refusing,
 )
-from tests.zoom_simulator.app import Config
 from tests.zoom_simulator.data import NUMBERS, QUEUES, Engagements
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
@@ -114,40 +110,7 @@ class TestContent:
         assert body.endswith(b"\n")
         truth = zoom.simulator.truth(START, END, **wanted)
         assert truth
-        assert exactly(body.decode().split("\n")[:-1]) == exactly(truth)
         assert sorted(body.split(b"\n")[:-1]) == sorted(map(raw, truth))
-
-    def test_a_large_interval_arrives_whole_in_several_parts(
-        self, busy_zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask
-    ):
-        make_task(start=THREE_DAYS[0]).execute(context_of())
-        assert sorted(bucket.body(KEY).split(b"\n")[:-1]) == sorted(map(raw, busy_zoom.simulator.truth(*THREE_DAYS)))
-        assert bucket.client.head_object(Bucket=bucket.name, Key=KEY)["ETag"].strip('"').endswith("-3")
-        assert bucket.unfinished_uploads() == []
-
-    def test_an_engagement_at_the_end_belongs_to_the_next_interval(
-        self, start_zoom: StartZoom, bucket: Bucket, make_task: MakeTask
-    ):
-        second = int(END.timestamp())
-        start_zoom(Engagements([second - 86_400, second - 1, second, second, second + 1]))
-        make_task().execute(context_of())
-        make_task(s3_key="next", start=END, end=END + timedelta(days=1)).execute(context_of())
-        times = {
-            key: sorted(json.loads(line)["start_time"] for line in bucket.body(key).splitlines())
-            for key in (KEY, "next")
-        }
-        assert times == {
-            KEY: ["2026-11-03T00:00:00Z", "2026-11-03T23:59:59Z"],
-            "next": ["2026-11-04T00:00:00Z", "2026-11-04T00:00:00Z", "2026-11-04T00:00:01Z"],
-        }
-
-    def test_records_that_come_twice_leave_once(self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask):
-        zoom.simulator.faults = [Fault("doubled", times=2)]
-        context = context_of()
-        make_task().execute(context)
-        truth = zoom.simulator.truth(START, END)
-        assert sorted(bucket.body(KEY).split(b"\n")[:-1]) == sorted(map(raw, truth))
-        assert context["ti"].xcom_push.call_args.kwargs["value"]["duplicates_dropped"] == 200
 
     @pytest.mark.parametrize(
         ("key", "compression", "compressed"),
@@ -156,7 +119,6 @@ class TestContent:
             ("day.jsonl.gz", "infer", True),
             ("day.gz.jsonl", "infer", False),
             ("day.jsonl", "gzip", True),
-            ("day.jsonl.gz", "gzip", True),
             ("day.jsonl.gz", "none", False),
         ],
     )
@@ -191,15 +153,10 @@ class TestInterval:
     @pytest.mark.parametrize(
         ("arguments", "context"),
         [
-            pytest.param({}, context_of(START, END), id="the run's"),
-            pytest.param({"interval_length": "P1D"}, context_of(END, END), id="ends where the run has no length"),
-            pytest.param({"interval_length": timedelta(days=1)}, context_of(partition_date=START), id="a partition"),
+            pytest.param({}, context_of(START, END), id="of the run"),
+            pytest.param({"interval_length": "P1D"}, context_of(END, END), id="before the end of a zero-length one"),
+            pytest.param({"interval_length": timedelta(days=1)}, context_of(partition_date=START), id="of a partition"),
             pytest.param({"start": START, "end": END}, context_of(END, END), id="given"),
-            pytest.param(
-                {"start": "{{ data_interval_start }}", "end": "{{ data_interval_end }}"},
-                context_of(START, END),
-                id="templated",
-            ),
             pytest.param(
                 {"start": "{{ data_interval_end.subtract(days=1) }}", "end": "{{ data_interval_end | string }}"},
                 context_of(END, END),
@@ -212,40 +169,18 @@ class TestInterval:
             ),
         ],
     )
-    def test_the_run_or_the_arguments_tell_the_interval(
-        self,
-        zoom: SimulatorServer,
-        bucket: Bucket,
-        make_task: MakeTask,
-        arguments: dict[str, Any],
-        context: dict[str, Any],
-    ):
-        task = make_task(**{"start": None, "end": None} | arguments)
-        task.render_template_fields(context)
-        task.execute(context)
-        truth = zoom.simulator.truth(START, END)
-        assert sorted(bucket.body(KEY).split(b"\n")[:-1]) == sorted(map(raw, truth))
-
-
-class TestName:
-    @pytest.mark.parametrize(
-        ("arguments", "context"),
-        [
-            pytest.param({}, context_of(START, END), id="the run's interval"),
-            pytest.param({"interval_length": "P1D"}, context_of(END, END), id="a zero-length interval"),
-            pytest.param({"interval_length": "P1D"}, context_of(partition_date=START), id="a partition"),
-            pytest.param({"start": START, "end": END}, context_of(), id="start and end"),
-        ],
-    )
-    def test_an_object_is_named_after_the_interval_that_is_read(
+    def test_the_interval_is_read_into_an_object_that_is_named_after_it(
         self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask, arguments: dict[str, Any], context: Any
     ):
         key = "date={start:%Y-%m-%d}/until={end:%d}.jsonl"
-        uri = make_task(**{"start": None, "end": None, "s3_key": key} | arguments).execute(context)
-        assert uri == f"s3://{bucket.name}/date=2026-11-03/until=04.jsonl"
+        task = make_task(**{"start": None, "end": None, "s3_key": key} | arguments)
+        task.render_template_fields(context)
+        assert task.execute(context) == f"s3://{bucket.name}/date=2026-11-03/until=04.jsonl"
         written = bucket.body("date=2026-11-03/until=04.jsonl")
         assert sorted(written.split(b"\n")[:-1]) == sorted(map(raw, zoom.simulator.truth(START, END)))
 
+
+class TestName:
     @pytest.mark.usefixtures("zoom")
     def test_it_is_in_the_timezone_of_the_dag(self, bucket: Bucket, make_task: MakeTask):
         dag = SimpleNamespace(timezone=pendulum.timezone("America/Los_Angeles"))
@@ -274,25 +209,15 @@ class TestOpenInterval:
         assert asked_nothing(zoom)
         assert bucket.keys() == []
 
-    def test_so_does_the_partition_of_the_day_that_has_just_begun(self, zoom: SimulatorServer, make_task: MakeTask):
-        midnight = pendulum.today("UTC")
-        with pytest.raises(AirflowFailException, match="not over"):
-            make_task(start=None, end=None, interval_length="P1D").execute(context_of(partition_date=midnight))
-        assert asked_nothing(zoom)
-
 
 class TestResult:
-    def test_uri_summary_and_asset_events_tell_the_same(
-        self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask
-    ):
+    def test_uri_summary_and_asset_events_agree(self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask):
         assets = [Asset("s3://lake/engagements"), Asset("x-lake://engagements")]
         context = context_of()
         uri = make_task(s3_key="a/day.jsonl.gz", outlets=assets).execute(context)
-        context["ti"].xcom_push.assert_called_once()
-        pushed = context["ti"].xcom_push.call_args.kwargs
-        summary = pushed["value"]
+        [(key, summary)] = context["ti"].xcoms.items()
         assert uri == f"s3://{bucket.name}/a/day.jsonl.gz"
-        assert pushed["key"] == "summary"
+        assert key == "summary"
         assert set(summary) == SUMMARY
         assert summary["seconds"] > 0
         assert summary | {"seconds": 0} == {
@@ -314,14 +239,14 @@ class TestResult:
     def test_without_xcoms_no_summary_is_pushed(self, make_task: MakeTask):
         context = context_of()
         make_task(do_xcom_push=False).execute(context)
-        assert not context["ti"].xcom_push.called
+        assert context["ti"].xcoms == {}
 
     @pytest.mark.usefixtures("zoom")
     def test_an_alias_gets_an_event_of_the_objects_own_asset(self, bucket: Bucket, make_task: MakeTask):
         alias, context = AssetAlias("engagements"), context_of()
         make_task(outlets=[alias]).execute(context)
         extra, uri = alias_event(context["outlet_events"][alias])
-        summary = context["ti"].xcom_push.call_args.kwargs["value"]
+        summary = context["ti"].xcoms["summary"]
         assert uri == f"s3://{bucket.name}/{KEY}" == summary["uri"]
         assert extra == summary
 
@@ -332,12 +257,12 @@ class TestResult:
         make_task(outlets=[alias], s3_key=key).execute(context)
         assert alias_event(context["outlet_events"][alias])[1] == f"s3://{bucket.name}/{path}"
 
-    @pytest.mark.usefixtures("zoom")
-    def test_the_summary_counts_what_zoom_throttled(self, zoom: SimulatorServer, make_task: MakeTask):
-        zoom.simulator.faults = [refusing(429, 429, "Too many requests.", on="api", times=2)]
+    def test_the_summary_counts_throttled_requests_and_duplicates(self, zoom: SimulatorServer, make_task: MakeTask):
+        zoom.simulator.faults = [refusing(429, 429, "Too many requests.", times=2), Fault("doubled", times=2)]
         context = context_of()
         make_task().execute(context)
-        assert context["ti"].xcom_push.call_args.kwargs["value"]["rate_limited"] == 2
+        summary = context["ti"].xcoms["summary"]
+        assert (summary["rate_limited"], summary["duplicates_dropped"]) == (2, 200)
 
     def test_hook_lineage_names_the_object_once(
         self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask, mocker: MockerFixture
@@ -357,12 +282,6 @@ class TestResult:
         assert make_task(**place).execute(context_of()) == uri
         assert bucket.keys() == ["a/b/day.jsonl"]
         assert zoom.simulator.stats.api_requests
-
-    @pytest.mark.usefixtures("zoom")
-    def test_an_object_is_replaced_by_default(self, bucket: Bucket, make_task: MakeTask):
-        bucket.put(KEY, b"old")
-        make_task().execute(context_of())
-        assert bucket.body(KEY).startswith(b"{")
 
     @pytest.mark.usefixtures("zoom")
     def test_encryption_and_acl_reach_s3(self, bucket: Bucket, make_task: MakeTask):
@@ -421,7 +340,7 @@ class TestEmptyInterval:
         context = context_of()
         make_quiet_task().execute(context)
         assert bucket.body(KEY) == b""
-        assert context["ti"].xcom_push.call_args.kwargs["value"]["records"] == 0
+        assert context["ti"].xcoms["summary"]["records"] == 0
 
     @pytest.mark.usefixtures("zoom")
     @pytest.mark.parametrize(("on_empty", "error"), [("skip", AirflowSkipException), ("fail", AirflowFailException)])
@@ -431,30 +350,7 @@ class TestEmptyInterval:
         with pytest.raises(error, match=f"on_empty is '{on_empty}'"):
             make_quiet_task(on_empty=on_empty).execute(context)
         assert bucket.body(KEY) == b"old"
-        assert not context["ti"].xcom_push.called
-
-
-class TestIncompleteAnswer:
-    @pytest.fixture
-    def short_zoom(self, zoom: SimulatorServer) -> SimulatorServer:
-        """Zoom reports more engagements than it delivers."""
-        zoom.simulator.faults = [Fault("page", times=-1, details={"total_records": 999})]
-        return zoom
-
-    @pytest.mark.usefixtures("short_zoom")
-    def test_it_fails_the_task_and_may_be_tried_again(self, bucket: Bucket, make_task: MakeTask):
-        bucket.put(KEY, b"old")
-        with pytest.raises(AirflowException, match="reports 999 engagements") as raised:
-            make_task().execute(context_of())
-        assert not isinstance(raised.value, AirflowFailException)
-        assert (bucket.body(KEY), bucket.unfinished_uploads()) == (b"old", [])
-
-    def test_what_came_is_written_if_that_is_accepted(
-        self, short_zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask, caplog: pytest.LogCaptureFixture
-    ):
-        make_task(on_incomplete="warn").execute(context_of())
-        assert exactly(bucket.body(KEY).split(b"\n")[:-1]) == exactly(short_zoom.simulator.truth(START, END))
-        assert "Zoom reports 999 engagements" in caplog.text
+        assert context["ti"].xcoms == {}
 
 
 class TestWrongArguments:
@@ -462,15 +358,7 @@ class TestWrongArguments:
         ("arguments", "words"),
         [
             ({"channel": "fax"}, ["channel", "'fax'", "voice, video, messaging, email"]),
-            ({"channel_types": "voice,fax"}, ["channel_types", "'fax'", "voice, sms, chat, video, kiosk"]),
-            ({"channel_sources": ["fax"]}, ["channel_sources", "'fax'", "web_chat"]),
-            ({"direction": "sideways"}, ["direction", "inbound, outbound"]),
-            ({"timezone": "Mars/Olympus"}, ["timezone", "'Mars/Olympus'"]),
-            ({"start": START.replace(tzinfo=None)}, ["start has no timezone"]),
             ({"end": "2026-11-04 00:00:00"}, ["end has no timezone"]),
-            ({"end": None}, ["end is missing"]),
-            ({"start": END, "end": START}, ["is not after start"]),
-            ({"interval_length": "a day"}, ["interval_length", "'a day'"]),
             ({"compression": "zip"}, ["compression 'zip'", "'infer', 'gzip', 'none'"]),
             ({"on_empty": ["write"]}, ["on_empty ['write']", "'write', 'skip', 'fail'"]),
             ({"on_incomplete": None}, ["on_incomplete None", "'fail', 'warn'"]),
@@ -492,21 +380,17 @@ class TestWrongArguments:
             ({"encrypt": True, "extra_args": {"ServerSideEncryption": "aws:kms"}}, ["encrypt", "extra_args"]),
             ({"acl_policy": "private", "extra_args": {"ACL": "public-read"}}, ["acl_policy", "extra_args"]),
             ({"verify": " "}, ["verify ' '"]),
-            ({"timezone": b"UTC"}, ["timezone", "b'UTC'"]),
             ({"zcc_conn_id": "nowhere"}, ["nowhere"]),
             ({"max_concurrency": 10**30}, ["max_concurrency"]),
             ({"s3_bucket": None}, ["bucket", "s3_bucket=None"]),
             ({"s3_key": ""}, ["key", "s3_key=''"]),
             ({"s3_key": 20261108}, ["s3_key 20261108", "render_template_as_native_obj"]),
             ({"s3_key": "{start:YYYY}"}, ["'{start:YYYY}'", "strftime"]),
-            ({"s3_key": "x" * 1025}, ["s3_key", "1024 bytes"]),
             ({"s3_bucket": "s3://my-lake"}, ['"s3://my-lake"', "s3_bucket"]),
-            ({"s3_bucket": "my-lake/zoom"}, ['"my-lake/zoom"', "s3_bucket"]),
             ({"start": "9999-12-31T00:00:00Z", "end": "9999-12-31T23:59:59.999999Z"}, ["9999-12-31"]),
-            ({"start": "0001-01-01T00:00:00+14:00"}, ["start", "0001-01-01"]),
         ],
     )  # fmt: skip
-    def test_a_wrong_argument_fails_before_anything_is_asked(
+    def test_a_wrong_argument_fails_before_any_request(
         self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask, arguments: dict[str, Any], words: list[str]
     ):
         with pytest.raises(AirflowFailException) as raised:
@@ -516,7 +400,7 @@ class TestWrongArguments:
         assert bucket.keys() == []
 
     @pytest.mark.parametrize("context", [context_of(), context_of(END, END)], ids=["no interval", "zero length"])
-    def test_a_run_without_an_interval_fails_before_anything_is_asked(
+    def test_a_run_without_an_interval_fails_before_any_request(
         self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask, context: dict[str, Any]
     ):
         with pytest.raises(AirflowFailException, match="CronDataIntervalTimetable"):
@@ -524,7 +408,7 @@ class TestWrongArguments:
         assert asked_nothing(zoom)
         assert bucket.keys() == []
 
-    def test_an_object_that_must_not_be_replaced_fails_before_anything_is_asked(
+    def test_an_object_that_must_not_be_replaced_fails_before_any_request(
         self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask
     ):
         bucket.put(KEY, b"old")
@@ -532,16 +416,6 @@ class TestWrongArguments:
             make_task(replace=False).execute(context_of())
         assert asked_nothing(zoom)
         assert bucket.body(KEY) == b"old"
-
-    @pytest.mark.usefixtures("zoom")
-    def test_an_object_that_is_new_needs_no_replacing(self, bucket: Bucket, make_task: MakeTask):
-        make_task(replace=False).execute(context_of())
-        assert bucket.keys() == [KEY]
-
-    def test_a_missing_bucket_fails_before_anything_is_asked(self, zoom: SimulatorServer, make_task: MakeTask):
-        with pytest.raises(AirflowFailException, match="The bucket no-such-bucket does not exist"):
-            make_task(s3_bucket="no-such-bucket").execute(context_of())
-        assert asked_nothing(zoom)
 
     @pytest.mark.parametrize(
         "extra",
@@ -588,104 +462,40 @@ class TestWrongArguments:
             make_task(aws_conn_id=conn_id).execute(context_of())
         assert asked_nothing(zoom)
 
-    def test_an_s3_that_cannot_be_reached_may_be_tried_again_and_zoom_is_not_asked(
-        self, zoom: SimulatorServer, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
-    ):
-        with socket.socket() as nobody:
-            nobody.bind(("127.0.0.1", 0))
-            extra = {
-                "endpoint_url": f"http://127.0.0.1:{nobody.getsockname()[1]}",
-                "region_name": "us-east-1",
-                "config_kwargs": {"retries": {"max_attempts": 0}},
-            }
-            connection = {"conn_type": "aws", "login": "dummy-key", "password": "dummy-secret", "extra": extra}
-            monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
-            with pytest.raises(AirflowException, match="'aws_default'") as raised:
-                make_task().execute(context_of())
-        assert not isinstance(raised.value, AirflowFailException)
-        assert asked_nothing(zoom)
 
-
-class TestRefusal:
+class TestRejection:
     @pytest.mark.parametrize(
-        ("changes", "words"),
+        ("connection", "config", "arguments", "words"),
         [
-            ({"password": "wrong"}, "Client Secret"),
-            ({"extra": {"account_id": "wrong"}}, "account_id"),
-            ({"login": ""}, r"lacks login \(Client ID\)"),
-            ({"host": "http://api.zoom.us/v2"}, "host is not an https URL"),
+            ({"password": "wrong"}, {}, {}, "Client Secret"),
+            ({"extra": {"account_id": "wrong"}}, {}, {}, "account_id"),
+            ({"login": ""}, {}, {}, r"lacks login \(Client ID\)"),
+            ({"host": "http://api.zoom.us/v2"}, {}, {}, "host is not an https URL"),
+            ({}, {"scopes": ["user:read"]}, {}, "contact_center:read:list_engagements:admin"),
+            ({}, {"refusal": (403, {"code": 9001, "message": "No permission."})}, {}, "No permission.*role"),
+            ({}, {"refusal": (403, {"code": 1022, "message": "No licence."})}, {}, "No licence.*licence"),
+            ({}, {}, {"queue_id": "nobody"}, "does not exist: nobody.*Check queue_id"),
+            ({}, {}, {"user_id": "nobody"}, "does not exist: nobody.*Check user_id"),
         ],
+        ids=lambda value: next(iter(value), None) if isinstance(value, dict) else None,
     )
-    def test_a_wrong_connection_fails_for_good(
+    def test_it_fails_permanently_and_says_what_to_correct(
         self,
-        zoom: SimulatorServer,
+        start_zoom: StartZoom,
+        connect_zoom: ConnectZoom,
         bucket: Bucket,
         make_task: MakeTask,
         *,
-        connect_zoom: ConnectZoom,
-        changes: dict[str, Any],
+        connection: dict[str, Any],
+        config: dict[str, Any],
+        arguments: dict[str, Any],
         words: str,
     ):
-        connect_zoom(zoom, **changes)
+        server = start_zoom(**config)
+        connect_zoom(server, **connection)
         with pytest.raises(AirflowFailException, match=words):
-            make_task().execute(context_of())
-        assert (bucket.keys(), zoom.simulator.stats.api_requests) == ([], 0)
-
-    @pytest.mark.parametrize(
-        ("config", "words"),
-        [
-            ({"scopes": ["user:read"]}, "contact_center:read:list_engagements:admin"),
-            ({"refusal": (403, {"code": 9001, "message": "No permission."})}, "No permission.*role"),
-            ({"refusal": (401, {"code": 1601, "message": "Lacks privileges."})}, "Lacks privileges.*role"),
-            ({"refusal": (403, {"code": 1022, "message": "No licence."})}, "No licence.*licence"),
-            ({"refusal": (400, {"code": 300, "message": "Invalid field: to."})}, "Invalid field: to"),
-        ],
-    )
-    def test_a_refusal_fails_for_good(
-        self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask, config: dict[str, Any], words: str
-    ):
-        zoom.simulator.config = Config(**config)
-        with pytest.raises(AirflowFailException, match=words):
-            make_task().execute(context_of())
-        assert (bucket.keys(), zoom.simulator.stats.api_requests) == ([], 1)
-
-    @pytest.mark.usefixtures("zoom")
-    @pytest.mark.parametrize("argument", ["queue_id", "user_id"])
-    def test_an_unknown_queue_or_agent_fails_for_good(self, bucket: Bucket, make_task: MakeTask, argument: str):
-        with pytest.raises(AirflowFailException, match=f"does not exist: nobody.*Check {argument}"):
-            make_task(**{argument: "nobody"}).execute(context_of())
-        assert bucket.keys() == []
-
-    @pytest.mark.parametrize(
-        ("fault", "error"),
-        [
-            pytest.param(
-                refusing(403, 9001, "No permission.", on="next", after=108), AirflowFailException, id="refused"
-            ),
-            pytest.param(Fault("again", on="next", after=100, times=-1), AirflowException, id="pages in a circle"),
-            pytest.param(daily_limit_until(hours_from_now(6), on="next", after=108), TaskDeferred, id="daily limit"),
-        ],
-    )
-    def test_an_error_in_the_middle_leaves_the_old_object(
-        self,
-        busy_zoom: SimulatorServer,
-        bucket: Bucket,
-        make_task: MakeTask,
-        *,
-        caplog: pytest.LogCaptureFixture,
-        fault: Fault,
-        error: type[BaseException],
-    ):
-        caplog.set_level(logging.INFO, "werkzeug")
-        bucket.put(KEY, b"old")
-        busy_zoom.simulator.faults = [fault]
-        context = context_of()
-        with pytest.raises(error) as raised:
-            make_task(start=THREE_DAYS[0], max_concurrency=1, deferrable=True).execute(context)
-        assert isinstance(raised.value, AirflowFailException) == (error is AirflowFailException)
-        assert f"POST /{bucket.name}/{KEY}?uploads" in caplog.text
-        assert (bucket.body(KEY), bucket.unfinished_uploads()) == (b"old", [])
-        assert not context["ti"].xcom_push.called
+            make_task(**arguments).execute(context_of())
+        assert (bucket.keys(), server.simulator.stats.api_requests) == ([], 0 if connection else 1)
 
 
 class TestDailyLimit:
@@ -723,58 +533,6 @@ class TestDailyLimit:
             run()
         assert bucket.keys() == []
 
-    def test_without_a_triggerer_the_error_names_the_time(
-        self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask
-    ):
-        moment = hours_from_now(6)
-        zoom.simulator.faults = [daily_limit_until(moment)]
-        with pytest.raises(AirflowException, match="daily rate limit") as raised:
-            make_task(deferrable=False).execute(context_of())
-        assert str(moment) in str(raised.value)
-        assert not isinstance(raised.value, AirflowFailException)
-        assert bucket.keys() == []
-
-
-def test_secrets_and_numbers_stay_out_of_what_is_written(
-    start_zoom: StartZoom,
-    bucket: Bucket,
-    make_task: MakeTask,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-):
-    caplog.set_level(logging.DEBUG)
-    number = "+15550003333"
-    server = start_zoom(client_secret="another-secret-for-this-test")
-    task, context = make_task(consumer_number=number, on_incomplete="warn"), context_of()
-    task.execute(context)
-    server.simulator.faults = [refusing(404, 1001, f"Consumer does not exist: {number}.")]
-    with pytest.raises(AirflowFailException) as raised:
-        task.execute(context)
-    # urllib3 and botocore log requests word for word, which is for Airflow's masker: see the test of the hook.
-    own = [record.getMessage() for record in caplog.records if not record.name.startswith(("urllib3", "botocore"))]
-    written = "".join(
-        [*own, *capfd.readouterr(), str(raised.value), repr(raised.value.__cause__), str(context["ti"].mock_calls)]
-    )
-    assert "Zoom rejected the request" in written
-    assert bucket.keys() == [KEY]
-    assert [word for word in ("another-secret-for-this-test", "simulated.", "5550003333") if word in written] == []
-
-
-def test_the_last_line_of_the_log_begins_with_the_object_and_leaves_zeros_out(
-    zoom: SimulatorServer,
-    bucket: Bucket,
-    make_task: MakeTask,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-):
-    caplog.set_level(logging.INFO)
-    make_task().execute(context_of())
-    # Airflow's loggers write to the one or the other.
-    logged = caplog.text + "".join(capfd.readouterr())
-    line = next(line for line in logged.splitlines() if f"s3://{bucket.name}/{KEY}: " in line)
-    assert f"{len(zoom.simulator.truth(START, END)):,} records, {len(bucket.body(KEY)):,} bytes, " in line
-    assert [word for word in ("duplicates", "outside", "rate limited") if word in line] == []
-
 
 @pytest.mark.usefixtures("zoom")
 def test_the_log_reports_progress_against_zooms_count(
@@ -785,13 +543,3 @@ def test_the_log_reports_progress_against_zooms_count(
     make_task(start=THREE_DAYS[0]).execute(context_of())
     logged = caplog.text + "".join(capfd.readouterr())
     assert re.search(r"\d+ % \([\d,]+ of about [\d,]+\), [\d.]+ requests/s, about \d+ s left", logged)
-
-
-def test_numbers_keep_their_spelling(zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask):
-    make_task().execute(context_of())
-    lines = bucket.body(KEY).decode().split("\n")[:-1]
-    spellings = {json.loads(line, parse_float=str)["sentiment_beta"]["score"] for line in lines}
-    assert spellings == {"-0.50", "1.0e-2", "0.10", "1E2"}
-    assert {json.loads(line, parse_int=Decimal)["serial_2026"] for line in lines} == {
-        json.loads(engagement, parse_int=Decimal)["serial_2026"] for engagement in zoom.simulator.truth(START, END)
-    }
