@@ -4,8 +4,6 @@ import json
 import traceback
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from airflow_provider_zcc.zoom.errors import TransientError
 from airflow_provider_zcc.zoom.page import parse_page
@@ -54,28 +52,6 @@ def test_a_lone_surrogate_stays_byte_for_byte(text: bytes) -> None:
     assert [kept.identity for kept in page.records] == ["before", "a", "b", "after"]
     assert (page.records[1].start_time, page.next_page_token) == ("2026-11-05T00:00:00Z", "t")
     assert json.loads(page.records[1].line)["note"] == json.loads(b'"' + text + b'"')
-
-
-def test_lone_surrogates_outside_of_the_records_or_beside_line_breaks_do_no_harm() -> None:
-    record = b'{\r\n"engagement_id": "a",\n"note": "\\n \\ud800"\n}'
-    body = rb'{"note":"\ud800","engagements":[%b],"\udc00":1,"total_records":1}' % record
-
-    assert [kept.line for kept in parse_page(body).records] == [b'{"engagement_id": "a","note": "\\n \\ud800"}']
-
-
-ESCAPES = [rb"\ud83d", rb"\uDC4B", rb"\ud83d\udc4b", rb"\uD83D\uDC4B", rb"\\", rb"\"", rb"\u00e9", b"u", b"ud800", b" "]
-TEXTS = st.lists(st.sampled_from(ESCAPES), max_size=8).map(b"".join)
-
-
-@settings(deadline=None, derandomize=True)
-@given(st.lists(TEXTS, min_size=1, max_size=4))
-def test_any_escapes_stay_byte_for_byte(texts: list[bytes]) -> None:
-    records = [b'{"engagement_id":"%d","note":"%s"}' % (number, text) for number, text in enumerate(texts)]
-
-    page = parse_page(page_of(*records))
-
-    assert [kept.line for kept in page.records] == records
-    assert [kept.identity for kept in page.records] == [str(number) for number in range(len(records))]
 
 
 def test_line_breaks_between_tokens_are_taken_out_and_nothing_else_is() -> None:
@@ -142,33 +118,21 @@ def test_no_list_is_an_empty_page_where_zoom_counts_none(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"{}",
-        b"[]",
         b"null",
-        b"<html>Private words</html>",
-        b'{"engagements": null}',
         b'{"total_records": 3}',
-        b'{"engagements": {"a": "Private words"}}',
         b'{"engagements": ["Private words"]}',
-        b'{"engagements": [null]}',
-        b'{"engagements": [{"note": "Private words}]}',
         b'{"engagements": [{"note": "Private words"}',
         b'{"engagements": [{"note": Private words}]}',
         b'{"engagements": [{"note": NaN}]}',
-        b'{"engagements": [{"note": "Private words \xff"}]}',
         b'{"engagements": [{"note": "Private words \xed\xa0\x80"}]}',
         b'{"engagements": [], "note": "\xc3"}',
         b'{"engagements": [], "next_page_token": ["Private words"]}',
-        b'{"engagements": null, "total_records": "Private words"}',
         '{"engagements": []}'.encode("utf-16"),
-        rb'{"engagements": [{"note": "Private words \ud800}]}',
         *(
             rb'{"engagements": [{"note": "Private words %b"}]}' % bad
             for bad in (rb"\ud8", rb"\ud8zz", rb"\ud83d\q", rb"\ud800\udczz")
         ),
         b'{"engagements": [{"note": "Private words", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
-        b'{"engagements": [], "note": "Private words", "deep": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}",
         b"[" * 100_000,
     ],
     ids=lambda body: repr(body[:60]),
