@@ -221,7 +221,7 @@ def test_a_failure_in_a_response_is_transient_and_names_its_kind(
 def test_an_unknown_host_name_is_transient_and_named(mocker: MockerFixture) -> None:
     mocker.patch("socket.getaddrinfo", side_effect=socket.gaierror(-2, "Name or service not known"))
 
-    with pytest.raises(ConnectionFailed, match="zoom.example: host name not known"):
+    with pytest.raises(ConnectionFailed, match=r"zoom\.example: host name not known"):
         get("https://zoom.example/v2")
 
 
