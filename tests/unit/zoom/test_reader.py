@@ -354,7 +354,7 @@ def test_reading_ends_when_it_is(start_simulator: StartSimulator, how: str) -> N
         with pytest.raises(ReadCancelled):
             next(chunks)
     elif how == "closed":
-        chunks.close()  # type: ignore[attr-defined]
+        chunks.close()
     else:
         del chunks
 
