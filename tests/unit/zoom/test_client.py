@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +14,6 @@ from pytest_mock import MockerFixture
 
 from airflow_provider_zcc.zoom.client import SCOPES, ZoomClient
 from airflow_provider_zcc.zoom.errors import (
-    ConnectionFailed,
     PageTokenExpired,
     PermanentError,
     RateLimited,
@@ -23,7 +22,7 @@ from airflow_provider_zcc.zoom.errors import (
     TransientError,
     ZoomError,
 )
-from airflow_provider_zcc.zoom.http import user_agent
+from airflow_provider_zcc.zoom.http import Response, send, user_agent
 from airflow_provider_zcc.zoom.page import Page, parse_page
 from airflow_provider_zcc.zoom.query import PATH, Filters, Query
 from airflow_provider_zcc.zoom.rate_limiter import RateLimiter
@@ -140,6 +139,7 @@ def test_an_error_has_its_type_zooms_words_a_remedy_and_what_support_needs(
     assert remedy in str(error)
     if status != 200:
         assert [text for text in (f"HTTP {status}", words, "v=2;rid=WEB_1") if text not in str(error)] == []
+    assert "attempts" not in str(error)
     assert client.requests_sent == 1 or kind is TransientError
 
 
@@ -181,10 +181,12 @@ def test_a_token_that_is_rejected_without_json_is_replaced(simulator: SimulatorS
 
 
 def test_a_daily_limit_of_the_token_endpoint_names_its_time(simulator: SimulatorServer) -> None:
-    headers = {"Retry-After": "2099-01-01T00:00:00Z"}
-    simulator.simulator.faults = [Fault("answer", on="token", details={"status": 429, "headers": headers})]
+    details = {"status": 429, "body": {"error": "daily"}, "headers": {"Retry-After": "2099-01-01T00:00:00Z"}}
+    simulator.simulator.faults = [Fault("answer", on="token", details=details)]
 
-    assert error_of(client_for(simulator), RateLimitedUntil).retry_at == datetime(2099, 1, 1, tzinfo=UTC)
+    error = error_of(client_for(simulator), RateLimitedUntil)
+
+    assert (error.status, error.code, error.retry_at) == (429, "daily", datetime(2099, 1, 1, tzinfo=UTC))
 
 
 def test_threads_whose_token_expired_share_one_new_token(simulator: SimulatorServer) -> None:
@@ -222,9 +224,7 @@ def test_a_scope_that_was_added_is_found_by_the_next_request(start_simulator: St
 class VirtualTime(threading.Event):
     """A stop that is never set. Waiting for it takes no time, and advances a clock."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
+    now = 0.0
 
     def monotonic(self) -> float:
         return self.now
@@ -234,50 +234,40 @@ class VirtualTime(threading.Event):
         return False
 
 
-@pytest.fixture
-def virtual_time(mocker: MockerFixture) -> VirtualTime:
-    """The time that passes for a client with the retry timeout of production."""
+@pytest.mark.parametrize(
+    ("faults", "kind", "seconds"),
+    [
+        pytest.param([response(500, times=-1)], TransientError, (120, 135), id="outage"),
+        pytest.param([response(429, times=-1)], RateLimited, (300, 320), id="limit without a time"),
+        pytest.param(
+            [response(429, **{"Retry-After": "301"})], RateLimitedUntil, (0, 15), id="limit over five minutes"
+        ),
+        pytest.param([response(429, **{"Retry-After": "299"})], None, (299, 330), id="limit under five minutes"),
+        pytest.param(
+            [response(429, **{"Retry-After": "200"}), response(500)], None, (200, 270), id="outage after limit"
+        ),
+    ],
+)
+def test_an_outage_may_last_two_minutes_and_a_rate_limit_five(
+    simulator: SimulatorServer, mocker: MockerFixture, faults: list[Fault], kind: Any, seconds: tuple[int, int]
+) -> None:
     time = VirtualTime()
+
+    def send_slowly(*arguments: Any, **options: Any) -> Response:
+        time.now += 10
+        return send(*arguments, **options)
+
     mocker.patch("airflow_provider_zcc.zoom.client.time", time)
-    mocker.patch("airflow_provider_zcc.zoom.client.RateLimiter", partial(RateLimiter, clock=time.monotonic))
-    return time
+    mocker.patch("airflow_provider_zcc.zoom.client.send", send_slowly)
+    simulator.simulator.faults = [replace(fault) for fault in faults]
+    limiter = RateLimiter(10.0, clock=time.monotonic)
+    client = ZoomClient(settings_for(simulator), rate_limiter=limiter)
 
-
-def production_client(server: SimulatorServer) -> ZoomClient:
-    return ZoomClient(settings_for(server, requests_per_second=10.0))
-
-
-def test_an_outage_is_given_up_two_minutes_after_its_first_attempt_was_sent(
-    virtual_time: VirtualTime, simulator: SimulatorServer, mocker: MockerFixture
-) -> None:
-    def time_out(*_: object, **__: object) -> None:
-        virtual_time.now += 10
-        raise ConnectionFailed("Timed out.")
-
-    mocker.patch("airflow_provider_zcc.zoom.client.send", time_out)
-    client = production_client(simulator)
-
-    error = error_of(client, ConnectionFailed, stop=virtual_time)
-
-    assert f"Gave up after {client.requests_sent} attempts" in str(error)
-    assert 120 <= virtual_time.now < 135
-
-
-def test_an_outage_behind_a_long_rate_limit_has_its_full_time(
-    simulator: SimulatorServer, virtual_time: VirtualTime
-) -> None:
-    simulator.simulator.faults = [response(429, **{"Retry-After": "200"}), response(500)]
-
-    assert fetch(production_client(simulator), stop=virtual_time).records
-    assert sent(simulator) == (3, 1)
-
-
-def test_without_a_retry_timeout_a_request_is_sent_once(simulator: SimulatorServer) -> None:
-    client = client_for(simulator, retry_timeout=0.0)
-    simulator.simulator.faults = [response(429, times=-1, **{"Retry-After": "0"})]
-
-    assert "attempts" not in str(error_of(client))
-    assert client.requests_sent == 1
+    if kind:
+        assert type(error_of(client, stop=time)) is kind
+    else:
+        assert fetch(client, stop=time).records
+    assert seconds[0] <= time.now < seconds[1]
 
 
 @pytest.mark.parametrize("fault", [response(500, times=-1), response(429, times=-1, **{"Retry-After": "20"})])
@@ -323,33 +313,6 @@ def test_no_request_is_sent_before_the_time_that_zoom_names(
     fetch(client_for(simulator))
 
     assert datetime.now(UTC) >= soon
-
-
-@pytest.mark.parametrize(("seconds", "is_waited_for"), [(299, True), (301, False)])
-def test_a_named_time_is_waited_for_if_it_is_less_than_five_minutes_away(
-    simulator: SimulatorServer, virtual_time: VirtualTime, seconds: int, is_waited_for: bool
-) -> None:
-    simulator.simulator.faults = [response(429, {"code": 4001}, **{"Retry-After": str(seconds)})]
-    client = production_client(simulator)
-
-    if is_waited_for:
-        fetch(client, stop=virtual_time)
-        assert seconds - 1 < virtual_time.now < seconds + 1
-    else:
-        error = error_of(client, RateLimitedUntil, stop=virtual_time)
-        assert (error.status, error.code, virtual_time.now) == (429, 4001, 0)
-
-
-def test_a_limit_that_names_no_time_is_given_up_after_five_minutes(
-    simulator: SimulatorServer, virtual_time: VirtualTime
-) -> None:
-    simulator.simulator.faults = [response(429, times=-1)]
-
-    error = error_of(production_client(simulator), RateLimited, stop=virtual_time)
-
-    assert not isinstance(error, RateLimitedUntil)
-    # At the rate that is left, the last turn may have been a few seconds away.
-    assert 300 <= virtual_time.now < 310
 
 
 @pytest.mark.parametrize(

@@ -204,20 +204,6 @@ def safe_message(error: BaseException) -> str:
     return str(error)
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"), [("reset", "connection (reset|closed)"), ("cut", "response cut short"), ("delay", "timed out")]
-)
-def test_a_failure_in_a_response_is_transient_and_names_its_kind(
-    simulator: SimulatorServer, kind: str, words: str
-) -> None:
-    simulator.simulator.faults = [Fault(kind, details={"seconds": 5.0})]
-
-    with pytest.raises(ConnectionFailed, match=words) as error:
-        page(simulator, timeout=0.3)
-
-    assert simulator.url.removeprefix("http://") in safe_message(error.value)
-
-
 def test_an_unknown_host_name_is_transient_and_named(mocker: MockerFixture) -> None:
     mocker.patch("socket.getaddrinfo", side_effect=socket.gaierror(-2, "Name or service not known"))
 

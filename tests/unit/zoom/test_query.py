@@ -143,14 +143,6 @@ def test_bounds_move_to_the_next_whole_second_in_utc(moment: datetime, second: d
     assert (type(as_start), as_start.tzinfo) == (datetime, UTC)
 
 
-def test_bounds_of_a_repeated_hour_keep_their_instants() -> None:
-    first, second = (datetime(2026, 11, 1, 1, tzinfo=ZoneInfo(LOS_ANGELES), fold=fold) for fold in (0, 1))
-
-    hour = Query(first.astimezone(UTC), second.astimezone(UTC))
-
-    assert (hour.start, hour.end) == (REPEATED, REPEATED + timedelta(hours=1))
-
-
 def test_an_interval_within_one_second_is_one_window_without_room_for_a_record() -> None:
     within = Query(START + timedelta(microseconds=1), START + timedelta(microseconds=2))
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
-import threading
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -281,19 +280,6 @@ def test_what_is_next_in_the_output_is_requested_first(start_simulator: StartSim
     assert min(requested) not in requested[len(requested) // 2 :]
 
 
-def test_a_window_that_would_be_read_alone_in_the_end_is_begun_earlier(start_simulator: StartSimulator) -> None:
-    begin = int((END - 140 * DAY).timestamp())
-    a_window = 28 * 86_400
-    few = [begin + window * a_window + 10_000 * n for window in range(4) for n in range(1, 151)]
-    many = [begin + 4 * a_window + 1_000 * n for n in range(1, 801)]
-    server = start_simulator(Engagements([*few, *many]), order="ascending", requests_per_second=50)
-
-    lines = read(server, END - 140 * DAY, END, requests_per_second=25.0)
-
-    assert lines == truth(server, END - 140 * DAY, END)
-    assert len(set(requested_from(server)[-4:])) > 1
-
-
 # The end
 
 
@@ -359,27 +345,6 @@ def test_reading_ends_when_it_is(start_simulator: StartSimulator, how: str) -> N
         del chunks
 
     assert_no_more_is_requested(server)
-
-
-@pytest.mark.parametrize(("on", "requests"), [("token", 0), ("first", 1), ("next", 10)])
-def test_a_stop_does_not_wait_for_responses_that_do_not_come(
-    start_simulator: StartSimulator, on: str, requests: int
-) -> None:
-    server, stopped = start_simulator(BUSY), threading.Event()
-    server.simulator.faults = [Fault("hold", on=on, times=-1, details={"until": stopped.is_set})]
-    reader, stats = reader_for(server, END - 10 * DAY, END), server.simulator.stats
-
-    def stop() -> None:
-        while not (stats.token_requests > 0 and stats.api_requests >= requests):
-            time.sleep(0.01)
-        reader.stop()
-
-    threading.Thread(target=stop, daemon=True).start()
-    try:
-        with pytest.raises(ReadCancelled):
-            lines_of(reader)
-    finally:
-        stopped.set()
 
 
 def test_output_that_nobody_takes_is_not_read_without_end(start_simulator: StartSimulator) -> None:

@@ -61,40 +61,37 @@ def test_https_and_loopback_are_accepted_with_the_scheme_in_lower_case(
 
 @URLS
 @pytest.mark.parametrize(
-    "url",
+    ("url", "problem"),
     [
-        "http://api.zoom.us/v2",
-        "http://0.0.0.0/v2",
-        "http://127.0.0.1.example/v2",
-        "http://[2001:db8::1]/v2",
-        "ftp://127.0.0.1/v2",
+        *(
+            (url, "is not an https URL")
+            for url in (
+                "http://api.zoom.us/v2",
+                "http://0.0.0.0/v2",
+                "http://127.0.0.1.example/v2",
+                "http://[2001:db8::1]/v2",
+                "ftp://127.0.0.1/v2",
+            )
+        ),
+        *(
+            (url, "is not the URL of a server.*https://")
+            for url in (
+                "",
+                "https:///v2",
+                "https://api.zoom.us:99999/v2",
+                "https://api.zoom.us:port/v2",
+                "https://[::1/v2",
+                "https://somebody@api.zoom.us/v2",
+                "https://@api.zoom.us/v2",
+                "http://127.0.0.1\\@evil.example",
+                "https://api.zoom.us/v2?a=1",
+                "https://api.zoom.us/v2#a",
+            )
+        ),
     ],
 )
-def test_a_secret_does_not_travel_in_the_clear(build: Build, field: str, url: str) -> None:
-    with pytest.raises(InvalidSettings, match=f"{field} is not an https URL"):
-        build(url)
-
-
-@URLS
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "https:///v2",
-        "https://api.zoom.us:99999/v2",
-        "https://api.zoom.us:port/v2",
-        "https://[::1/v2",
-        "https://somebody@api.zoom.us/v2",
-        "https://@api.zoom.us/v2",
-        "http://127.0.0.1\\@evil.example",
-        "https://api.zoom.us/v2?a=1",
-        "https://api.zoom.us/v2#a",
-    ],
-)
-def test_what_is_not_the_url_of_a_server_is_rejected_with_an_example(build: Build, field: str, url: str) -> None:
-    example = {"host": "https://api.zoom.us/v2", "oauth_url": "https://zoom.us/oauth/token"}[field]
-
-    with pytest.raises(InvalidSettings, match=f"{field} is not the URL of a server.*{example}"):
+def test_any_other_url_is_rejected(build: Build, field: str, url: str, problem: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"{field} {problem}"):
         build(url)
 
 
