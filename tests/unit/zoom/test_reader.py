@@ -19,8 +19,7 @@ from airflow_provider_zcc.zoom.errors import (
     ReadCancelled,
     ZoomError,
 )
-from airflow_provider_zcc.zoom.page import parse_page
-from airflow_provider_zcc.zoom.query import PATH, Filters, Query
+from airflow_provider_zcc.zoom.query import Filters, Query
 from airflow_provider_zcc.zoom.reader import EngagementReader
 from airflow_provider_zcc.zoom.tally import Counts
 from tests.conftest import END, StartSimulator, client_for
@@ -192,14 +191,6 @@ def test_a_part_of_a_window_that_is_reported_as_empty_is_noticed(
     assert ("for its parts" in caplog.text) is not fail_if_incomplete
 
 
-def test_a_total_that_never_changes_does_not_split_a_window_of_one_page(start_simulator: StartSimulator) -> None:
-    server = start_simulator(Engagements(int(START.timestamp()) + 600 * n for n in range(100)), order="ascending")
-    server.simulator.faults = [Fault("page", times=-1, details={"total_records": 10_000})]
-
-    assert read(server, fail_if_incomplete=False) == truth(server)
-    assert len(set(requested_from(server))) == 1
-
-
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize(
     ("records", "outside"),
@@ -363,25 +354,6 @@ def test_output_that_nobody_takes_is_not_read_without_end(start_simulator: Start
 
 
 # Counts
-
-
-def test_counts_are_those_of_the_output_and_of_zoom(start_simulator: StartSimulator) -> None:
-    # In every second there is one, so also in those where windows meet, and in that of the end.
-    server = start_simulator(Engagements(int(START.timestamp()) + n for n in range(6_000)))
-    end = START + 5_000 * SECOND
-    reader = reader_for(server, START, end)
-
-    lines = lines_of(reader)
-
-    [query] = Query(START, end).counting_parameters()
-    counted = client_for(server).get(PATH, query, parse_page).total_records
-    assert reader.counts == Counts(
-        records=len(lines),
-        expected=reader.counts.expected,
-        all_counted=True,
-        reported=counted,
-        uncompressed_bytes=sum(len(line) + 1 for line in lines),
-    )
 
 
 def test_a_total_that_zoom_does_not_report_is_unknown_and_warned_of_once(

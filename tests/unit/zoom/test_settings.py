@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +9,6 @@ from airflow_provider_zcc.zoom.errors import InvalidQuery, InvalidSettings, Perm
 from airflow_provider_zcc.zoom.settings import Credentials, Settings
 
 CREDENTIALS = Credentials("id", "a secret", "account")
-NUMBERS = pytest.mark.parametrize(("name", "most"), [("requests_per_second", 1_000_000), ("timeout", 3_600)])
 
 
 def api_url(url: str) -> str:
@@ -95,18 +93,12 @@ def test_any_other_url_is_rejected(build: Build, field: str, url: str, problem: 
         build(url)
 
 
-@NUMBERS
-@pytest.mark.parametrize("value", [0.09, 1e300, math.nan])
-def test_rate_and_timeout_have_a_range(name: str, most: int, value: float) -> None:
-    with pytest.raises(InvalidSettings, match=rf"{name} is {re.escape(str(value))}.*from 0\.1 to {most}"):
-        Settings(CREDENTIALS, **{name: value})
-
-
-@NUMBERS
-def test_the_ends_of_a_range_are_in_it(name: str, most: int) -> None:
+@pytest.mark.parametrize(("name", "most"), [("requests_per_second", 1_000_000), ("timeout", 3_600)])
+def test_rate_and_timeout_have_a_range(name: str, most: int) -> None:
     assert [getattr(Settings(CREDENTIALS, **{name: value}), name) for value in (0.1, most)] == [0.1, most]
-    with pytest.raises(InvalidSettings):
-        Settings(CREDENTIALS, **{name: most + 1})
+    for value in (0.09, most + 1, math.nan):
+        with pytest.raises(InvalidSettings, match=rf"{name} is {value}.*from 0\.1 to {most}"):
+            Settings(CREDENTIALS, **{name: value})
 
 
 @pytest.mark.parametrize("error", [InvalidSettings, InvalidQuery])
