@@ -34,7 +34,6 @@ from tests.unit.conftest import (
     ConnectZoom,
     StartZoom,
     asked_nothing,
-    daily_limit_until,
     exactly,
     hours_from_now,
     refusing,
@@ -284,12 +283,6 @@ class TestTheTestButton:
         works, message = ZoomContactCenterHook().test_connection()
         assert (works, "connection refused" in message) == (False, True)
 
-    def test_it_names_the_end_of_a_daily_limit(self, zoom: SimulatorServer):
-        zoom.simulator.faults = [daily_limit_until(until := hours_from_now(6))]
-        works, message = ZoomContactCenterHook().test_connection()
-        assert (works, str(until) in message) == (False, True)
-        assert zoom.simulator.stats.api_requests == 1
-
 
 class TestCounting:
     @pytest.mark.parametrize("filters", FILTERS)
@@ -356,13 +349,6 @@ class TestReading:
         assert exactly(map(json.dumps, engagements)) == exactly(zoom.simulator.truth(START, END, **filters))
         assert all(engagement["serial_2026"] > 2**53 for engagement in engagements)
         assert hook.requests_sent == zoom.simulator.stats.api_requests
-
-    @pytest.mark.usefixtures("zoom")
-    def test_reading_may_end_early_or_find_nothing(self):
-        engagements = ZoomContactCenterHook(max_concurrency=1).iter_engagements(END - 10 * DAY, END)
-        assert next(engagements)["engagement_id"]
-        engagements.close()
-        assert list(ZoomContactCenterHook().iter_engagements(*QUIET)) == []
 
     @pytest.mark.parametrize(("hours", "warnings"), [(1, 1), (-1, 0)])
     def test_an_interval_that_is_not_over_is_read_with_a_warning(
