@@ -231,7 +231,7 @@ class VirtualTime(threading.Event):
 @pytest.mark.parametrize(
     ("faults", "kind", "seconds"),
     [
-        pytest.param([response(500, times=-1)], TransientError, (120, 135), id="outage"),
+        pytest.param([response(500, times=-1)], TransientError, (120, 131), id="outage"),
         pytest.param([response(429, times=-1)], RateLimited, (300, 320), id="limit without a time"),
         pytest.param([response(429, **{"Retry-After": "301"})], RateLimitedUntil, (0, 15), id="limit over 5 minutes"),
         pytest.param([response(429, **{"Retry-After": "299"})], None, (299, 330), id="limit under 5 minutes"),
