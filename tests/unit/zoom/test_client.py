@@ -3,11 +3,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -15,8 +14,6 @@ from pytest_mock import MockerFixture
 
 from airflow_provider_zcc.zoom.client import SCOPES, ZoomClient
 from airflow_provider_zcc.zoom.errors import (
-    AccessTokenRejected,
-    ConnectionFailed,
     PageTokenExpired,
     PermanentError,
     RateLimited,
@@ -25,7 +22,7 @@ from airflow_provider_zcc.zoom.errors import (
     TransientError,
     ZoomError,
 )
-from airflow_provider_zcc.zoom.http import user_agent
+from airflow_provider_zcc.zoom.http import Response, send, user_agent
 from airflow_provider_zcc.zoom.page import Page, parse_page
 from airflow_provider_zcc.zoom.query import PATH, Filters, Query
 from airflow_provider_zcc.zoom.rate_limiter import RateLimiter
@@ -36,7 +33,6 @@ from tests.zoom_simulator.server import SimulatorServer
 
 QUERY = Query(END - timedelta(days=5), END - timedelta(days=4))
 NUMBER = "+12059300900"
-EMPTY_PAGE = {"total_records": 0, "engagements": []}
 
 
 def fetch(
@@ -61,24 +57,12 @@ def error_of(client: ZoomClient, kind: type[ZoomError] = ZoomError, **arguments:
     return error.value
 
 
-def test_a_page_is_what_read_makes_of_the_body(simulator: SimulatorServer) -> None:
+def test_a_page_takes_one_request_that_names_the_package(simulator: SimulatorServer) -> None:
     client = client_for(simulator)
 
-    page = fetch(client)
-
-    newest_first = simulator.simulator.truth(QUERY.start, QUERY.end + timedelta(seconds=1))[::-1]
-    assert [bytes(record.line).decode() for record in page.records] == [
-        line.replace("\n", "") for line in newest_first[:100]
-    ]
+    assert len(fetch(client).records) == 100
     assert (client.requests_sent, client.rate_limited) == (1, 0)
     assert simulator.simulator.stats.user_agents == {user_agent()}
-
-
-def test_clients_of_one_app_share_a_token(simulator: SimulatorServer) -> None:
-    fetch(client_for(simulator))
-    fetch(client_for(simulator))
-
-    assert sent(simulator) == (2, 1)
 
 
 def test_what_a_process_shares_is_made_once_for_threads_that_call_at_the_same_time() -> None:
@@ -101,77 +85,65 @@ def test_what_a_process_shares_is_made_once_for_threads_that_call_at_the_same_ti
 # Which error a response becomes
 
 
+WORDS = "Zoom's own words."
+EXPIRED = {"code": 300, "message": "The next page token is invalid or expired."}
+
+
 @pytest.mark.parametrize(
-    ("status", "code", "remedy"),
+    ("status", "body", "kind", "remedy"),
     [
-        (400, 4711, SCOPES[0]),
-        (400, 300, "Correct the query"),
-        (401, 1001, "user of the account"),
-        (401, 1601, "role with access to Contact Center reports"),
-        (401, 77, "role of its owner"),
-        (403, 9001, "role with the engagement privileges"),
-        (403, 1022, "Assign a Contact Center licence"),
-        (403, 77, "Contact Center licence"),
-        (404, 1201, "Check queue_id"),
-        (404, 1001, "Check user_id"),
-        (404, 404, "Check the connection's host"),
-        (405, 300, "Correct the query"),
+        *(
+            (status, {"code": code, "message": WORDS}, PermanentError, remedy)
+            for status, code, remedy in [
+                (400, 4711, SCOPES[0]),
+                (400, 300, "Correct the query"),
+                (401, 1001, "user of the account"),
+                (401, 1601, "role with access to Contact Center reports"),
+                (401, 77, "role of its owner"),
+                (403, 9001, "role with the engagement privileges"),
+                (403, 1022, "Assign a Contact Center licence"),
+                (403, 77, "Contact Center licence"),
+                (404, 1201, "Check queue_id"),
+                (404, 1001, "Check user_id"),
+                (404, 404, "Check the connection's host"),
+                (405, 300, "Correct the query"),
+            ]
+        ),
+        (404, "<html>Not Found</html>", PermanentError, "Check the connection's host"),
+        (401, {"code": 124, "message": WORDS}, TransientError, "OAuth app is active"),
+        (500, {"code": 500, "message": WORDS}, TransientError, "status page"),
+        (400, "<html>", TransientError, "status page"),
+        (200, "<html>Maintenance</html>", TransientError, ""),
+        (429, {"code": 4001, "message": WORDS}, RateLimited, ""),
+        (400, EXPIRED, PageTokenExpired, ""),
+        (300, EXPIRED, PageTokenExpired, ""),
     ],
 )
-def test_a_permanent_error_has_zooms_words_a_remedy_and_what_support_needs(
-    simulator: SimulatorServer, status: int, code: int, remedy: str
+def test_an_error_has_its_type_zooms_words_a_remedy_and_what_support_needs(
+    simulator: SimulatorServer, status: int, body: Any, kind: type[ZoomError], remedy: str
 ) -> None:
-    body = {"code": code, "message": "Zoom's own words."}
-    simulator.simulator.faults = [response(status, body, -1, **{"x-zm-trackingid": "v=2.0;rid=WEB_1"})]
+    simulator.simulator.faults = [response(status, body, -1, **{"x-zm-trackingid": "v=2;rid=WEB_1"})]
+    client = client_for(simulator, retry_timeout=0.0 if issubclass(kind, (TransientError, RateLimited)) else 10.0)
+
+    error = error_of(client, page_token="a-page-token")
+
+    code, words = (body["code"], body["message"]) if isinstance(body, dict) else (None, "")
+    assert type(error) is kind
+    assert (error.status, error.code, error.tracking_id) == (status, code, "v=2;rid=WEB_1")
+    assert remedy in str(error)
+    if status != 200:
+        assert [text for text in (f"HTTP {status}", words, "v=2;rid=WEB_1") if text not in str(error)] == []
+    assert "attempts" not in str(error)
+    assert client.requests_sent == 1 or kind is TransientError
+
+
+def test_without_page_token_and_tracking_id_an_error_speaks_of_neither(simulator: SimulatorServer) -> None:
+    simulator.simulator.faults = [response(400, EXPIRED)]
 
     error = error_of(client_for(simulator), PermanentError)
 
-    assert (error.status, error.code, error.tracking_id) == (status, code, "v=2.0;rid=WEB_1")
-    for words in (f"HTTP {status}", f"code {code}", "Zoom's own words.", "v=2.0;rid=WEB_1", remedy):
-        assert words in str(error)
-    assert sent(simulator) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "kind"),
-    [
-        (500, {"code": 500, "message": "Internal error."}, TransientError),
-        (502, "<html>Bad Gateway</html>", TransientError),
-        (400, "<html>", TransientError),
-        (200, "<html>Maintenance</html>", TransientError),
-        (200, '{"engagements": [{"engagement_id": "a"', TransientError),
-        (404, "<html>Not Found</html>", PermanentError),
-        (429, {"code": 4001, "message": "Slow down."}, RateLimited),
-        (400, {"code": 300, "message": "The next page token is invalid or expired."}, PageTokenExpired),
-        (300, {"code": 300, "message": "The next page token is invalid or expired."}, PageTokenExpired),
-    ],
-)
-def test_the_type_of_an_error_follows_from_status_and_body_and_all_have_what_support_needs(
-    simulator: SimulatorServer, status: int, body: Any, kind: type[ZoomError]
-) -> None:
-    simulator.simulator.faults = [response(status, body, -1, **{"x-zm-trackingid": "v=2"})]
-
-    error = error_of(client_for(simulator, retry_timeout=0.0), page_token="a-page-token")
-
-    assert type(error) is kind
-    assert (error.status, error.tracking_id) == (status, "v=2")
-    assert error.code == (body.get("code") if isinstance(body, dict) else None)
-    assert sent(simulator) == (1, 1)
-
-
-def test_a_response_without_a_tracking_id_has_none(simulator: SimulatorServer) -> None:
-    simulator.simulator.faults = [response(403)]
-
-    error = error_of(client_for(simulator))
-
     assert error.tracking_id is None
     assert "tracking id" not in str(error)
-
-
-def test_a_request_without_a_page_token_cannot_have_an_expired_one(simulator: SimulatorServer) -> None:
-    simulator.simulator.faults = [response(400, {"code": 300, "message": "The next page token is invalid."})]
-
-    error_of(client_for(simulator), PermanentError)
 
 
 def test_every_error_names_the_connection(simulator: SimulatorServer) -> None:
@@ -195,22 +167,20 @@ def test_zooms_words_and_the_fields_that_it_objects_to_are_quoted(simulator: Sim
 # Tokens
 
 
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [
-        (401, {"code": 124, "message": "Invalid access token."}),
-        (400, {"code": 124, "message": "Access token is expired."}),
-        (401, {"status": False, "errorCode": 401, "errorMessage": "Invalid access token."}),
-        (401, "<html>Unauthorized</html>"),
-    ],
-)
-def test_a_rejected_token_is_replaced_by_one_new_token(simulator: SimulatorServer, status: int, body: object) -> None:
-    client = client_for(simulator, retry_timeout=0.0)
-    expected = fetch(client)
-    simulator.simulator.faults = [response(status, body)]
+def test_a_token_that_is_rejected_without_json_is_replaced(simulator: SimulatorServer) -> None:
+    simulator.simulator.faults = [response(401, "<html>Unauthorized</html>")]
 
-    assert fetch(client).records == expected.records
-    assert sent(simulator) == (3, 2)
+    assert fetch(client_for(simulator, retry_timeout=0.0)).records
+    assert sent(simulator) == (2, 2)
+
+
+def test_a_daily_limit_of_the_token_endpoint_names_its_time(simulator: SimulatorServer) -> None:
+    details = {"status": 429, "body": {"error": "daily"}, "headers": {"Retry-After": "2099-01-01T00:00:00Z"}}
+    simulator.simulator.faults = [Fault("answer", on="token", details=details)]
+
+    error = error_of(client_for(simulator), RateLimitedUntil)
+
+    assert (error.status, error.code, error.retry_at) == (429, "daily", datetime(2099, 1, 1, tzinfo=UTC))
 
 
 def test_threads_whose_token_expired_share_one_new_token(simulator: SimulatorServer) -> None:
@@ -230,28 +200,6 @@ def test_threads_whose_token_expired_share_one_new_token(simulator: SimulatorSer
     assert simulator.simulator.stats.token_requests == 2
 
 
-def test_a_token_is_announced_before_a_request_carries_it(simulator: SimulatorServer) -> None:
-    stats, before = simulator.simulator.stats, list[int]()
-    client = ZoomClient(settings_for(simulator), on_token=lambda _: before.append(stats.api_requests))
-    fetch(client)
-    simulator.simulator.end_tokens()
-
-    fetch(client)
-
-    assert before == [0, 2]
-
-
-def test_tokens_that_are_rejected_again_and_again_are_a_transient_error(simulator: SimulatorServer) -> None:
-    simulator.simulator.faults = [response(401, {"code": 124, "message": "Invalid access token."}, times=-1)]
-
-    error = error_of(client_for(simulator), TransientError)
-
-    assert not isinstance(error, AccessTokenRejected)
-    assert (error.status, error.code) == (401, 124)
-    assert "OAuth app is active" in str(error)
-    assert sent(simulator) == (3, 3)
-
-
 def test_a_scope_that_was_added_is_found_by_the_next_request(start_simulator: StartSimulator) -> None:
     server = start_simulator(scopes=("user:read:admin",))
     client = client_for(server)
@@ -264,33 +212,13 @@ def test_a_scope_that_was_added_is_found_by_the_next_request(start_simulator: St
     assert sent(server) == (2, 2)
 
 
-def test_errors_of_the_oauth_endpoint_are_treated_like_those_of_the_api(simulator: SimulatorServer) -> None:
-    simulator.simulator.faults = [Fault("answer", on="token", details={"status": 503})]
-    fetch(client_for(simulator))
-    assert sent(simulator) == (1, 2)
-
-    simulator.simulator.end_tokens()
-    headers = {"Retry-After": "2099-01-01T00:00:00Z"}
-    simulator.simulator.faults = [Fault("answer", on="token", details={"status": 429, "headers": headers})]
-    error = error_of(client_for(simulator), RateLimitedUntil)
-    assert error.retry_at == datetime(2099, 1, 1, tzinfo=UTC)
-
-
-def test_the_timeout_is_that_of_the_token_request_too(simulator: SimulatorServer) -> None:
-    simulator.simulator.faults = [Fault("delay", on="token", details={"seconds": 1.5})]
-
-    assert "timed out" in str(error_of(client_for(simulator, retry_timeout=0.0, timeout=0.5), ConnectionFailed))
-
-
 # Retries
 
 
 class VirtualTime(threading.Event):
     """A stop that is never set. Waiting for it takes no time, and advances a clock."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
+    now = 0.0
 
     def monotonic(self) -> float:
         return self.now
@@ -300,83 +228,36 @@ class VirtualTime(threading.Event):
         return False
 
 
-@pytest.fixture
-def virtual_time(mocker: MockerFixture) -> VirtualTime:
-    """The time that passes for a client with the retry timeout of production."""
+@pytest.mark.parametrize(
+    ("faults", "kind", "seconds"),
+    [
+        pytest.param([response(500, times=-1)], TransientError, (120, 131), id="outage"),
+        pytest.param([response(429, times=-1)], RateLimited, (300, 320), id="limit without a time"),
+        pytest.param([response(429, **{"Retry-After": "301"})], RateLimitedUntil, (0, 15), id="limit over 5 minutes"),
+        pytest.param([response(429, **{"Retry-After": "299"})], None, (299, 330), id="limit under 5 minutes"),
+        pytest.param([response(429, **{"Retry-After": "200"}), response(500)], None, (200, 270), id="outage later"),
+    ],
+)
+def test_an_outage_may_last_two_minutes_and_a_rate_limit_five(
+    simulator: SimulatorServer, mocker: MockerFixture, faults: list[Fault], kind: Any, seconds: tuple[int, int]
+) -> None:
     time = VirtualTime()
+
+    def send_slowly(*arguments: Any, **options: Any) -> Response:
+        time.now += 10
+        return send(*arguments, **options)
+
     mocker.patch("airflow_provider_zcc.zoom.client.time", time)
-    mocker.patch("airflow_provider_zcc.zoom.client.RateLimiter", partial(RateLimiter, clock=time.monotonic))
-    return time
+    mocker.patch("airflow_provider_zcc.zoom.client.send", send_slowly)
+    simulator.simulator.faults = [replace(fault) for fault in faults]
+    limiter = RateLimiter(10.0, clock=time.monotonic)
+    client = ZoomClient(settings_for(simulator), rate_limiter=limiter)
 
-
-def production_client(server: SimulatorServer) -> ZoomClient:
-    return ZoomClient(settings_for(server, requests_per_second=10.0))
-
-
-def test_an_outage_is_given_up_after_two_minutes(
-    simulator: SimulatorServer, virtual_time: VirtualTime, caplog: pytest.LogCaptureFixture
-) -> None:
-    client = production_client(simulator)
-    simulator.simulator.faults = [response(500, {"message": f"Words {number}."}) for number in range(1, 1_000)]
-
-    error = error_of(client, TransientError, stop=virtual_time)
-
-    assert f"Words {client.requests_sent}." in str(error)
-    assert f"Gave up after {client.requests_sent} attempts" in str(error)
-    assert 5 < client.requests_sent < 60
-    assert 120 <= virtual_time.now < 125
-    assert [record.levelname for record in caplog.records] == ["WARNING"] * (client.requests_sent - 1)
-    assert "Attempt 2; giving up at " in caplog.text
-
-
-def test_a_shorter_outage_is_waited_out(
-    simulator: SimulatorServer, virtual_time: VirtualTime, mocker: MockerFixture
-) -> None:
-    outage = response(500, times=-1)
-    simulator.simulator.faults = [outage]
-    wait = virtual_time.wait
-
-    def wait_until_it_ends(seconds: float) -> bool:
-        outage.times = -1 if virtual_time.now < 90 else 0
-        return wait(seconds)
-
-    mocker.patch.object(virtual_time, "wait", wait_until_it_ends)
-
-    assert fetch(production_client(simulator), stop=virtual_time).records
-    assert virtual_time.now >= 90
-
-
-def test_the_deadline_counts_from_the_first_attempt_and_not_from_its_end(
-    simulator: SimulatorServer, virtual_time: VirtualTime, mocker: MockerFixture
-) -> None:
-    def time_out(*_: object, **__: object) -> None:
-        virtual_time.now += 70
-        raise ConnectionFailed("Timed out.")
-
-    mocker.patch("airflow_provider_zcc.zoom.client.send", time_out)
-    client = production_client(simulator)
-
-    error_of(client, ConnectionFailed, stop=virtual_time)
-
-    assert client.requests_sent == 2
-
-
-def test_an_outage_behind_a_long_rate_limit_has_its_full_time(
-    simulator: SimulatorServer, virtual_time: VirtualTime
-) -> None:
-    simulator.simulator.faults = [response(429, **{"Retry-After": "200"}), response(500)]
-
-    assert fetch(production_client(simulator), stop=virtual_time).records
-    assert sent(simulator) == (3, 1)
-
-
-def test_without_a_retry_timeout_a_request_is_sent_once(simulator: SimulatorServer) -> None:
-    client = client_for(simulator, retry_timeout=0.0)
-    for fault in (response(500, times=-1), response(429, times=-1), response(429, times=-1, **{"Retry-After": "0"})):
-        simulator.simulator.faults = [fault]
-        assert "attempts" not in str(error_of(client))
-
-    assert sent(simulator) == (3, 1)
+    if kind:
+        assert type(error_of(client, stop=time)) is kind
+    else:
+        assert fetch(client, stop=time).records
+    assert seconds[0] <= time.now < seconds[1]
 
 
 @pytest.mark.parametrize("fault", [response(500, times=-1), response(429, times=-1, **{"Retry-After": "20"})])
@@ -390,63 +271,20 @@ def test_a_stop_ends_the_wait(simulator: SimulatorServer, fault: Fault) -> None:
     assert sent(simulator)[0] == client.requests_sent
 
 
-def test_after_a_stop_no_request_is_sent(simulator: SimulatorServer) -> None:
-    stop = threading.Event()
-    stop.set()
-
-    error_of(client_for(simulator), ReadCancelled, stop=stop)
-
-    assert sent(simulator) == (0, 0)
-
-
 # Rate limits
 
 
-@pytest.mark.parametrize("value", ["2099-05-31T00:00:00Z", "Sun, 31 May 2099 00:00:00 GMT"])
-def test_a_limit_that_ends_far_away_names_its_time(simulator: SimulatorServer, value: str) -> None:
-    simulator.simulator.faults = [response(429, {"code": 429, "message": "Daily."}, times=-1, **{"Retry-After": value})]
-
-    error = error_of(client_for(simulator), RateLimitedUntil)
-
-    assert error.retry_at == datetime(2099, 5, 31, tzinfo=UTC)
-    assert "2099-05-31 00:00:00+00:00" in str(error)
-    assert (error.status, error.code) == (429, 429)
-    assert sent(simulator) == (1, 1)
-
-
-def test_a_daily_limit_names_the_next_midnight(start_simulator: StartSimulator) -> None:
-    client = client_for(start_simulator(daily_limit=1))
-    fetch(client)
-
-    error = error_of(client, RateLimitedUntil)
-
-    assert error.retry_at > datetime.now(UTC)
-    assert error.retry_at.time() == datetime.min.time()
-
-
-@pytest.mark.parametrize(
-    ("headers", "pause"),
-    [
-        ({}, 0.06),
-        ({"Retry-After": "soon"}, 0.06),
-        ({"Retry-After": "2020-05-31T00:00:00Z"}, 0.06),
-        ({"Retry-After": "0.4"}, 0.8),
-        ({"X-RateLimit-Reset": "1"}, 0.06),
-    ],
-)
-def test_a_limit_that_ends_soon_is_waited_out_and_no_reason_to_warn(
-    simulator: SimulatorServer, caplog: pytest.LogCaptureFixture, headers: dict[str, str], pause: float
+def test_a_limit_that_ends_soon_is_waited_out_each_time_and_no_reason_to_warn(
+    simulator: SimulatorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
     client = client_for(simulator)
-    simulator.simulator.faults = [response(429, times=2, **headers)]
+    simulator.simulator.faults = [response(429, times=2, **{"Retry-After": "0.4"})]
     begin = time.monotonic()
 
     fetch(client)
 
-    assert time.monotonic() - begin >= pause
-    assert (client.requests_sent, client.rate_limited) == (3, 2)
-    assert {record.levelname for record in caplog.records if "rate limit" in record.message} == {"INFO"}
+    assert time.monotonic() - begin >= 0.8
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize(
@@ -465,33 +303,6 @@ def test_no_request_is_sent_before_the_time_that_zoom_names(
     fetch(client_for(simulator))
 
     assert datetime.now(UTC) >= soon
-
-
-@pytest.mark.parametrize(("seconds", "is_waited_for"), [(299, True), (301, False)])
-def test_a_named_time_is_waited_for_if_it_is_less_than_five_minutes_away(
-    simulator: SimulatorServer, virtual_time: VirtualTime, seconds: int, is_waited_for: bool
-) -> None:
-    simulator.simulator.faults = [response(429, **{"Retry-After": str(seconds)})]
-    client = production_client(simulator)
-
-    if is_waited_for:
-        fetch(client, stop=virtual_time)
-        assert seconds - 1 < virtual_time.now < seconds + 1
-    else:
-        error_of(client, RateLimitedUntil, stop=virtual_time)
-        assert virtual_time.now == 0
-
-
-def test_a_limit_that_names_no_time_is_given_up_after_five_minutes(
-    simulator: SimulatorServer, virtual_time: VirtualTime
-) -> None:
-    simulator.simulator.faults = [response(429, times=-1)]
-
-    error = error_of(production_client(simulator), RateLimited, stop=virtual_time)
-
-    assert not isinstance(error, RateLimitedUntil)
-    # At the rate that is left, the last turn may have been a few seconds away.
-    assert 300 <= virtual_time.now < 310
 
 
 @pytest.mark.parametrize(
@@ -516,9 +327,8 @@ def test_the_limiter_learns_the_limit_and_the_rest_from_readable_headers(
 ) -> None:
     limiter = mocker.create_autospec(RateLimiter, instance=True)
     client = ZoomClient(settings_for(simulator), rate_limiter=limiter)
-    simulator.simulator.faults = [
-        response(200, EMPTY_PAGE, **{f"X-RateLimit-{name}": headers[name] for name in headers})
-    ]
+    announced = {f"X-RateLimit-{name}": headers[name] for name in headers}
+    simulator.simulator.faults = [response(200, {"total_records": 0}, **announced)]
 
     fetch(client)
 
@@ -526,65 +336,7 @@ def test_the_limiter_learns_the_limit_and_the_rest_from_readable_headers(
     assert limiter.on_limit.call_args_list == ([mocker.call(limit)] if limit else [])
 
 
-def test_of_the_requests_that_wait_for_their_turn_the_lowest_rank_is_sent_first(simulator: SimulatorServer) -> None:
-    client = client_for(simulator, requests_per_second=200)
-    parameters = QUERY.parameters(QUERY.windows()[0])
-
-    def get(rank: int) -> None:
-        client.get(PATH, [*parameters, ("consumer_number", f"+1205930090{rank}")], parse_page, priority=lambda: rank)
-
-    fetch(client)
-    simulator.simulator.stats.queries.clear()
-    client._rate_limiter.on_throttle(1.0)
-    with ThreadPoolExecutor(6) as threads:
-        list(threads.map(get, [5, 3, 1, 4, 0, 2]))
-
-    requested = [dict(query)["consumer_number"] for query in simulator.simulator.stats.queries]
-    assert requested == [f"+1205930090{rank}" for rank in range(6)]
-
-
 # What must not get out
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        *(
-            response(status, {"code": code, "message": "{echo}", "errors": [{"field": "{echo}", "message": "{echo}"}]})
-            for status, code in [(400, 300), (400, 4711), (401, 124), (403, 9001), (429, 1), (500, 5)]
-        ),
-        response(302, location="https://example.com/"),
-        response(200, '{{"engagements": [{{"engagement_id": "{echo}" "a"}}]}}'),
-        response(200, '{{"engagements": "{echo}"}}'),
-        Fault("reset"),
-        Fault("cut"),
-        Fault("delay", details={"seconds": 5.0}),
-    ],
-    ids=["400", "scope", "token", "403", "429", "500", "redirect", "no JSON", "other JSON", "reset", "cut", "hanging"],
-)
-def test_tokens_and_people_are_in_no_error_and_no_log(
-    simulator: SimulatorServer, caplog: pytest.LogCaptureFixture, fault: Fault
-) -> None:
-    caplog.set_level(logging.INFO)
-    settings = settings_for(simulator, timeout=0.5)
-    echo = f"the-access-token {NUMBER} {NUMBER[1:]} %2B{NUMBER[1:]} a-page-token-of-zoom"
-    token = {"status": 200, "body": {"access_token": "the-access-token"}}
-    if "body" in (details := dict(fault.details)):
-        details["body"] = filled(details["body"], echo)
-    simulator.simulator.faults = [Fault("answer", "token", 0, -1, token), Fault(fault.kind, times=-1, details=details)]
-
-    error = error_of(ZoomClient(settings, retry_timeout=0.0), page_token="a-page-token-of-zoom", consumer_number=NUMBER)
-
-    written = "".join(traceback.format_exception(error)) + repr(error) + caplog.text
-    secrets = ("the-access-token", settings.credentials.client_secret, NUMBER[1:], "a-page-token-of-zoom")
-    assert [value for value in secrets if value in written] == []
-
-
-def filled(body: Any, echo: str) -> Any:
-    if isinstance(body, dict):
-        entry = {"field": echo, "message": echo}
-        return {**body, "message": echo, "errors": [entry]}
-    return body.format(echo=echo) if isinstance(body, str) else body
 
 
 @pytest.mark.parametrize("echo", ["+1 205  930 0900", "1 205  930 0900", "+1 205 930 0900", "+1 205\t930\n0900"])
@@ -592,12 +344,3 @@ def test_a_number_written_with_other_spaces_is_in_no_error(simulator: SimulatorS
     simulator.simulator.faults = [response(400, {"code": 300, "message": f"Bad number: {echo}!"})]
 
     assert "Bad number: ***!" in str(error_of(client_for(simulator), consumer_number="+1 205  930 0900"))
-
-
-def test_the_token_is_never_sent_to_another_host(start_simulator: StartSimulator) -> None:
-    server, other = start_simulator(), start_simulator()
-
-    with pytest.raises(PermanentError, match="only sent to the connection's host"):
-        client_for(server).session.get(f"{other.url}/v2/contact_center/engagements")
-
-    assert sent(other) == (0, 0)

@@ -24,7 +24,6 @@ from airflow_provider_zcc.zoom.errors import (
 )
 from airflow_provider_zcc.zoom.http import (
     Response,
-    error_body,
     quote,
     rate_limit_reset,
     rate_limited,
@@ -42,10 +41,6 @@ NOW = datetime(2026, 11, 9, 12, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=7)
 NUMBER = "+12059300900"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-
-
-def response_of(status: int, body: bytes = b"", **headers: str) -> Response:
-    return Response(status, CaseInsensitiveDict(headers), body)
 
 
 def get(url: str, timeout: float = 5.0, **arguments: object) -> Response:
@@ -102,20 +97,14 @@ def test_the_user_agent_names_the_package_and_its_version(mocker: MockerFixture)
 # Responses
 
 
-@pytest.mark.parametrize("size", [0, 1, 3 << 20])
-def test_a_response_arrives_whole_whatever_its_status(simulator: SimulatorServer, size: int) -> None:
-    respond(simulator, 418, body := bytes(range(256)) * (size // 256) + bytes(size % 256), RETRY_AFTER="7")
+def test_a_response_arrives_whole_and_decompressed_whatever_its_status(simulator: SimulatorServer) -> None:
+    body = bytes(range(256)) * (3 << 12)
+    respond(simulator, 418, gzip.compress(body), Content_Encoding="gzip", RETRY_AFTER="7")
 
     response = page(simulator)
 
     assert (response.status, response.body) == (418, body)
     assert response.headers.get("Retry-After") == "7"
-
-
-def test_a_compressed_body_is_decompressed(simulator: SimulatorServer) -> None:
-    respond(simulator, 200, gzip.compress(b"{}"), Content_Encoding="gzip")
-
-    assert page(simulator).body == b"{}"
 
 
 def test_a_response_keeps_the_header_that_signed_its_request_out_of_its_repr(simulator: SimulatorServer) -> None:
@@ -210,48 +199,25 @@ def safe_message(error: BaseException) -> str:
     return str(error)
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"), [("reset", "connection (reset|closed)"), ("cut", "response cut short"), ("delay", "timed out")]
-)
-def test_a_failure_in_a_response_is_transient_and_names_its_kind(
-    simulator: SimulatorServer, kind: str, words: str
-) -> None:
-    simulator.simulator.faults = [Fault(kind, details={"seconds": 5.0})]
-
-    with pytest.raises(ConnectionFailed, match=words) as error:
-        page(simulator, timeout=0.3)
-
-    assert simulator.url.removeprefix("http://") in safe_message(error.value)
-
-
-def test_a_refused_connection_is_transient_and_named(free_port: int) -> None:
-    with pytest.raises(ConnectionFailed) as error:
-        get(f"http://127.0.0.1:{free_port}/v2")
-
-    assert safe_message(error.value) == f"Could not connect to 127.0.0.1:{free_port}: connection refused."
-
-
 def test_an_unknown_host_name_is_transient_and_named(mocker: MockerFixture) -> None:
     mocker.patch("socket.getaddrinfo", side_effect=socket.gaierror(-2, "Name or service not known"))
 
-    with pytest.raises(ConnectionFailed, match="host name not known") as error:
+    with pytest.raises(ConnectionFailed, match=r"zoom\.example: host name not known"):
         get("https://zoom.example/v2")
-
-    safe_message(error.value)
 
 
 @pytest.mark.parametrize(
-    ("serve", "words"),
+    "serve",
     [
-        (lambda connection: connection.recv(100), "connection closed|TLS handshake failed|connection reset"),
-        (lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9), "TLS handshake failed"),
+        lambda connection: connection.recv(100),
+        lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9),
     ],
     ids=["hangs up", "speaks http"],
 )
 def test_a_tls_handshake_that_fails_without_a_bad_certificate_is_transient(
-    serve: Callable[[socket.socket], object], words: str
+    serve: Callable[[socket.socket], object],
 ) -> None:
-    with listening(serve) as host, pytest.raises(ConnectionFailed, match=words) as error:
+    with listening(serve) as host, pytest.raises(ConnectionFailed, match=host) as error:
         get(f"https://{host}/v2")
 
     safe_message(error.value)
@@ -307,13 +273,10 @@ def test_a_proxy_that_refuses_the_connection_is_named_and_transient(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:pass-word@127.0.0.1:{free_port}")
 
-    with pytest.raises(ConnectionFailed, match="HTTPS_PROXY") as error:
+    with pytest.raises(ConnectionFailed, match=f"127.0.0.1:{free_port} of HTTPS_PROXY: connection refused") as error:
         get("https://zoom.example/v2")
 
-    message = safe_message(error.value)
-    assert f"127.0.0.1:{free_port}" in message
-    assert "connection refused" in message
-    assert "pass-word" not in message
+    assert "pass-word" not in safe_message(error.value)
 
 
 @pytest.mark.usefixtures("no_proxies")
@@ -332,71 +295,38 @@ def test_a_host_of_no_proxy_is_reached_without_one(monkeypatch: pytest.MonkeyPat
     ("value", "instant"),
     [
         (" 7 ", LATER),
-        ("0.25", NOW + timedelta(seconds=0.25)),
-        ("-5", NOW - timedelta(seconds=5)),
-        ("Mon, 09 Nov 2026 12:00:07 GMT", LATER),
         ("Mon, 09 Nov 2026 12:00:07 -0000", LATER),
         ("Mon, 09 Nov 2026 04:00:07 -0800", LATER),
-        ("2026-11-09T12:00:07Z", LATER),
         ("2026-11-09T12:00:07", LATER),
         ("2026-11-09T13:00:07+01:00", LATER),
-        ("2020-05-31T00:00:00Z", datetime(2020, 5, 31, tzinfo=UTC)),
+        *((value, None) for value in (None, "soon", "nan", "inf", "1e15", "2026-13-01T00:00:00Z")),
     ],
 )
-def test_retry_after_is_read_as_seconds_http_date_and_iso_instant(value: str, instant: datetime) -> None:
+def test_retry_after_is_read_in_any_spelling_or_ignored(value: str | None, instant: datetime | None) -> None:
     read = retry_after(value, NOW)
 
     assert read == instant
-    assert read.tzinfo
-
-
-@pytest.mark.parametrize("value", [None, "", "soon", "nan", "inf", "1e400", "1e15", ",", "2026-13-01T00:00:00Z"])
-def test_a_retry_after_that_names_no_time_is_none(value: str | None) -> None:
-    assert retry_after(value, NOW) is None
-
-
-@pytest.mark.parametrize(("ahead", "is_read"), [(1, True), (60, True), (61, False), (0, False), (-5, False)])
-def test_a_rate_limit_reset_counts_if_it_is_within_a_minute(ahead: int, is_read: bool) -> None:
-    expected = NOW + timedelta(seconds=ahead) if is_read else None
-
-    assert rate_limit_reset(str(int(NOW.timestamp()) + ahead), NOW) == expected
-
-
-@pytest.mark.parametrize("value", [None, "", "soon", "nan", "inf", "-inf", "1e400", "0", "7"])
-def test_a_rate_limit_reset_that_makes_no_sense_is_none(value: str | None) -> None:
-    assert rate_limit_reset(value, NOW) is None
-
-
-def test_a_429_becomes_an_error_with_zooms_words_time_and_ids() -> None:
-    headers = {"Retry-After": "2026-11-09T12:00:07Z", "X-RateLimit-Reset": "1", "x-zm-trackingid": "v=2;rid=W"}
-
-    error = rate_limited(response_of(429, **headers), 4001, "Slow down.")
-
-    assert str(error) == "Zoom's rate limit was reached (HTTP 429: Slow down.; tracking id v=2;rid=W)."
-    assert (error.status, error.code, error.tracking_id) == (429, 4001, "v=2;rid=W")
-    assert error.retry_at == LATER
-
-
-def test_a_429_without_retry_after_takes_the_time_of_the_reset() -> None:
-    soon = int(datetime.now(UTC).timestamp()) + 5
-
-    error = rate_limited(response_of(429, **{"X-RateLimit-Reset": str(soon)}), None, "")
-
-    assert error.retry_at
-    assert error.retry_at.timestamp() == pytest.approx(soon)
+    assert read is None or read.tzinfo
 
 
 @pytest.mark.parametrize(
-    ("body", "read"),
+    ("value", "instant"),
     [
-        (b'{"code": 300, "message": "No."}', {"code": 300, "message": "No."}),
-        (b"<html>Bad Gateway</html>", {}),
-        (b"[1]", {}),
-        (b"\xff\xfe\xff", {}),
+        (f"{(NOW + timedelta(seconds=1)).timestamp():.0f}", NOW + timedelta(seconds=1)),
+        (f"{(NOW + timedelta(seconds=60)).timestamp():.0f}", NOW + timedelta(seconds=60)),
+        (f"{(NOW + timedelta(seconds=61)).timestamp():.0f}", None),
+        (f"{NOW.timestamp():.0f}", None),
+        *((value, None) for value in (None, "soon", "nan", "inf", "7")),
     ],
 )
-def test_an_error_body_is_a_json_object_or_nothing(body: bytes, read: dict[str, object]) -> None:
-    assert error_body(response_of(400, body)) == read
+def test_a_rate_limit_reset_counts_if_it_is_within_a_minute(value: str | None, instant: datetime | None) -> None:
+    assert rate_limit_reset(value, NOW) == instant
+
+
+def test_the_time_of_a_429_is_that_of_retry_after_before_that_of_the_reset() -> None:
+    headers = CaseInsensitiveDict({"Retry-After": "2026-11-09T12:00:07Z", "X-RateLimit-Reset": "1"})
+
+    assert rate_limited(Response(429, headers, b""), None, "").retry_at == LATER
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,15 @@ from __future__ import annotations
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import requests
 from pytest_mock import MockerFixture
 
-from airflow_provider_zcc.zoom.errors import ConnectionFailed, PermanentError, RateLimited, TransientError, ZoomError
+from airflow_provider_zcc.zoom.errors import PermanentError, RateLimited, TransientError, ZoomError
 from airflow_provider_zcc.zoom.oauth import BearerAuth, TokenSource, shared_token_source
 from tests.conftest import StartSimulator, settings_for
 from tests.zoom_simulator.faults import Fault
@@ -119,17 +119,6 @@ def test_a_process_shares_one_source_for_an_app_and_not_with_another(simulator: 
     assert shared_token_source(credentials) is not shared_token_source(replace(credentials, client_secret="another"))
 
 
-def test_every_new_token_is_announced_before_it_is_used(simulator: SimulatorServer) -> None:
-    source, announced = source_for(simulator), list[str]()
-
-    first = source.token(5.0, announced.append)
-    source.token(5.0, announced.append)
-    source.forget(first)
-    second = source.token(5.0, announced.append)
-
-    assert announced == [first, second]
-
-
 # The request and its errors
 
 
@@ -142,29 +131,10 @@ def test_client_and_secret_go_as_basic_auth_in_utf8_and_the_account_in_the_form(
 
 
 @pytest.mark.parametrize(
-    ("changes", "code", "remedy"),
-    [
-        ({"client_secret": "wrong"}, "invalid_client", r"login \(Client ID\) and password \(Client Secret\)"),
-        ({"client_id": "wrong"}, "invalid_client", r"login \(Client ID\) and password \(Client Secret\)"),
-        ({"account_id": "wrong"}, "invalid_request", "account_id.*activated"),
-    ],
-)
-def test_wrong_credentials_are_a_permanent_error_with_a_remedy(
-    simulator: SimulatorServer, changes: dict[str, str], code: str, remedy: str
-) -> None:
-    with pytest.raises(PermanentError, match=remedy) as error:
-        token_of(source_for(simulator, **changes))
-
-    assert (error.value.status, error.value.code) == (400, code)
-    assert issued(simulator) == 1
-
-
-@pytest.mark.parametrize(
     ("status", "body", "kind", "code"),
     [
         (400, {"reason": "Words.", "error": "invalid_request"}, PermanentError, "invalid_request"),
         (400, {"error_description": "Words."}, PermanentError, None),
-        (500, {"reason": "Words."}, TransientError, None),
         (502, "<html>Bad Gateway</html>", TransientError, None),
         (400, "<html>Bad Request</html>", TransientError, None),
         (404, {"code": 404, "message": "Words."}, PermanentError, "404"),
@@ -186,46 +156,16 @@ def test_an_error_has_zooms_words_and_what_support_needs(
     assert ("oauth_url" in str(error)) == (status == 404 or kind is TransientError)
 
 
-def test_a_rate_limit_keeps_its_time(simulator: SimulatorServer) -> None:
-    respond(simulator, 429, b"", Retry_After="2099-05-31T00:00:00Z")
-
-    assert error_of(source_for(simulator), RateLimited).retry_at == datetime(2099, 5, 31, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "<html>Sign in</html>",
-        "[]",
-        {},
-        {"access_token": None},
-        {"access_token": ""},
-        {"access_token": 7},
-        {"access_token": "two\nlines"},
-        {"access_token": "tökén"},
-    ],
-)
+@pytest.mark.parametrize("body", ["<html>Sign in</html>", "[]", {}, {"access_token": 7}, {"access_token": "tökén"}])
 def test_a_response_without_a_token_fit_for_a_header_is_transient(simulator: SimulatorServer, body: object) -> None:
     respond(simulator, 200, body)
 
     assert "no usable access token" in str(error_of(source_for(simulator), TransientError))
 
 
-def test_after_a_failed_connection_the_next_call_fetches_a_token(simulator: SimulatorServer) -> None:
-    simulator.simulator.faults = [Fault("delay", on="token", details={"seconds": 3.0})]
-    source = source_for(simulator)
-
-    with pytest.raises(ConnectionFailed, match="timed out"):
-        token_of(source, timeout=0.2)
-
-    assert token_of(source).startswith("simulated.")
-    assert issued(simulator) == 2
-
-
-@pytest.mark.parametrize("status", [400, 401, 429, 500])
-def test_the_client_secret_is_in_no_error(simulator: SimulatorServer, status: int) -> None:
+def test_a_client_secret_written_with_other_spaces_is_in_no_error(simulator: SimulatorServer) -> None:
     secret = "two  spaces"
-    respond(simulator, status, {"reason": "Secret two spaces is wrong", "error": f"not_{secret}"})
+    respond(simulator, 400, {"reason": "Secret two spaces is wrong", "error": f"not_{secret}"})
 
     error = error_of(source_for(simulator, client_secret=secret))
 
@@ -236,42 +176,25 @@ def test_the_client_secret_is_in_no_error(simulator: SimulatorServer, status: in
 # Who gets the token
 
 
-def prepared(url: str) -> requests.PreparedRequest:
-    return requests.Request("GET", url).prepare()
-
-
 @pytest.mark.parametrize(
-    "url",
+    ("url", "is_signed"),
     [
-        "https://api.zoom.us.example/v2",
-        "https://zoom.us/v2",
-        "http://api.zoom.us/v2",
-        "https://api.zoom.us:8443/v2",
-        "https://api.zoom.us@example.com/v2",
+        ("https://api.zoom.us:443/v2/x", True),
+        ("https://API.ZOOM.US/v2/x", True),
+        ("https://api.zoom.us/", True),
+        ("https://api.zoom.us.example/v2", False),
+        ("https://zoom.us/v2", False),
+        ("http://api.zoom.us/v2", False),
+        ("https://api.zoom.us:8443/v2", False),
+        ("https://api.zoom.us@example.com/v2", False),
     ],
 )
-def test_a_token_is_not_sent_to_another_server(simulator: SimulatorServer, url: str) -> None:
-    auth, request = BearerAuth(source_for(simulator), "https://api.zoom.us/v2", 5.0, None), prepared(url)
+def test_a_token_is_sent_to_the_connections_host_only(simulator: SimulatorServer, url: str, is_signed: bool) -> None:
+    source, request = source_for(simulator), requests.Request("GET", url).prepare()
+    auth = BearerAuth(source, "https://api.zoom.us/v2", 5.0, None)
 
-    with pytest.raises(PermanentError, match="only sent to the connection's host"):
+    with nullcontext() if is_signed else pytest.raises(PermanentError, match="only sent to the connection's host"):
         auth(request)
 
-    assert "Authorization" not in request.headers
-    assert issued(simulator) == 0
-
-
-@pytest.mark.parametrize(
-    ("api_url", "url"),
-    [
-        ("https://api.zoom.us/v2", "https://api.zoom.us:443/v2/x"),
-        ("https://api.zoom.us/v2", "https://API.ZOOM.US/v2/x"),
-        ("https://api.zoom.us/v2", "https://api.zoom.us/"),
-        ("http://localhost/v2", "http://localhost:80/v2/x"),
-    ],
-)
-def test_another_spelling_of_the_same_server_is_signed(simulator: SimulatorServer, api_url: str, url: str) -> None:
-    source = source_for(simulator)
-
-    signed = BearerAuth(source, api_url, 5.0, None)(prepared(url))
-
-    assert signed.headers["Authorization"] == f"Bearer {token_of(source)}"
+    assert issued(simulator) == is_signed
+    assert request.headers.get("Authorization") == (f"Bearer {token_of(source)}" if is_signed else None)

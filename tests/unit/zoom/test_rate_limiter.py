@@ -170,13 +170,6 @@ def test_throttles_within_a_second_count_once_and_a_later_one_again(clock: Clock
     assert 0.25 * rates[0] < rates[10] < 0.95 * rates[0]
 
 
-def test_rate_recovers_up_to_the_ceiling_the_faster_the_longer_nothing_is_throttled(clock: Clock) -> None:
-    (limiter := RateLimiter(20.0, clock)).on_throttle(None)
-    rates = [limiter.rate, *(rate_after(limiter, clock, 15.0) for _ in range(6))]
-    assert 0 < rates[1] - rates[0] < rates[2] - rates[1] < 5.0
-    assert rates[-1] == max(rates) == 20.0
-
-
 @pytest.mark.parametrize(("remaining", "fast"), [((1,), False), ((19, 0, 19), False), ((10,), True)])
 def test_rate_grows_fast_into_what_the_server_reports_as_unused_at_all_times(
     clock: Clock, remaining: tuple[int, ...], fast: bool
