@@ -543,3 +543,19 @@ def test_the_log_reports_progress_against_zooms_count(
     make_task(start=THREE_DAYS[0]).execute(context_of())
     logged = caplog.text + "".join(capfd.readouterr())
     assert re.search(r"\d+ % \([\d,]+ of about [\d,]+\), [\d.]+ requests/s, about \d+ s left", logged)
+
+
+def test_the_last_line_of_the_log_begins_with_the_object_and_leaves_zeros_out(
+    zoom: SimulatorServer,
+    bucket: Bucket,
+    make_task: MakeTask,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+):
+    caplog.set_level(logging.INFO)
+    make_task().execute(context_of())
+    # Airflow's loggers write to the one or the other.
+    logged = caplog.text + "".join(capfd.readouterr())
+    line = next(line for line in logged.splitlines() if f"s3://{bucket.name}/{KEY}: " in line)
+    assert f"{len(zoom.simulator.truth(START, END)):,} records, {len(bucket.body(KEY)):,} bytes, " in line
+    assert [word for word in ("duplicates", "outside", "rate limited") if word in line] == []

