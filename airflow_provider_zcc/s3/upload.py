@@ -74,6 +74,7 @@ class Upload:
         self._part_size = max(hook.transfer_config.multipart_chunksize, MIN_PART_SIZE)
         self._buffer = bytearray()
         self._upload: dict[str, str] = {}
+        self._is_creating = False
         self._parts: list[dict[str, Any]] = []
 
     def write(self, data: bytes) -> None:
@@ -102,6 +103,12 @@ class Upload:
         :param short: make two attempts of about a second each.
         """
         if not self._upload:
+            if self._is_creating and short:
+                log.warning(
+                    "S3 may have created an upload of %s without parts. Add a lifecycle rule to the bucket that aborts "
+                    "incomplete multipart uploads.",
+                    self._location.uri,
+                )
             return
         try:
             if short:
@@ -124,6 +131,8 @@ class Upload:
             # Parts carry a checksum by default, and S3 has to know of which kind before the first.
             if self._client.meta.config.request_checksum_calculation == "when_supported":
                 self._extra_args.setdefault("ChecksumAlgorithm", "CRC32")
+            # Until S3 responds, nobody knows the id that discards it.
+            self._is_creating = True
             self._upload = {"UploadId": self._request("create_multipart_upload")["UploadId"]}
         number = len(self._parts) + 1
         response = self._request("upload_part", Body=body, PartNumber=number, **self._upload)
