@@ -380,7 +380,7 @@ def test_http_on_loopback_does_not_go_through_a_proxy_however_it_is_spelled(
 
 
 class Tunnel(Stranger):
-    """A proxy that connects to where it is told, by CONNECT or, with ``socks``, by SOCKS 5."""
+    """A proxy that connects to the requested host, by CONNECT or, with ``socks``, by SOCKS 5."""
 
     def __init__(self, *, socks: bool) -> None:
         self._socks = socks
