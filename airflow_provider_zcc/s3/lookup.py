@@ -65,19 +65,20 @@ def require_bucket(hook: S3Hook, location: Location, extra_args: Mapping[str, An
     :param extra_args: as in S3Hook; the request gets those that it knows.
     :raises InvalidQuery: if it does not.
     """
+    code = ""
     with s3_errors(hook.aws_conn_id, f"Looking up the bucket of {location.uri}"):
         client = hook.get_conn()
         try:
             client.head_bucket(Bucket=location.bucket, **accepted(client, "head_bucket", extra_args))
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            if code in ("404", "NoSuchBucket"):
-                raise InvalidQuery(
-                    f"The bucket {location.bucket} does not exist. Create it, or correct s3_bucket and aws_conn_id."
-                ) from None
             # A role may write to a bucket that it may not list.
-            if code != "403":
+            if code not in ("403", "404", "NoSuchBucket"):
                 raise
+    if code in ("404", "NoSuchBucket"):
+        raise InvalidQuery(
+            f"The bucket {location.bucket} does not exist. Create it, or correct s3_bucket and aws_conn_id."
+        )
 
 
 def look_up(hook: S3Hook, location: Location, extra_args: Mapping[str, Any]) -> StoredObject | None:

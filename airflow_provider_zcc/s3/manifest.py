@@ -8,11 +8,29 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
 from airflow_provider_zcc.interval import Interval
 from airflow_provider_zcc.s3.location import Location
+from airflow_provider_zcc.s3.upload import accepted, s3_errors
 
 #: Of the format. A manifest of another version is ignored.
 VERSION = 1
+#: Headers of an object that its manifest gets too: who may read it, and how it is encrypted. Not its storage class, for
+#: an archived manifest cannot be read.
+_SHARED_HEADERS = {
+    "ACL",
+    "BucketKeyEnabled",
+    "GrantFullControl",
+    "GrantRead",
+    "GrantReadACP",
+    "GrantWriteACP",
+    "RequestPayer",
+    "SSEKMSEncryptionContext",
+    "SSEKMSKeyId",
+    "ServerSideEncryption",
+    "Tagging",
+}
 _TIMES = ("start", "end", "read_at")
 _COUNTS = ("records", "bytes", "uncompressed_bytes", "requests")
 
@@ -70,6 +88,28 @@ def manifest_location(location: Location) -> Location:
     return Location(location.bucket, f"{folder}{slash}_{name}.manifest.json")
 
 
+def write_manifest(hook: S3Hook, location: Location, extra_args: Mapping[str, Any], manifest: Manifest) -> None:
+    """Write a manifest beside its object.
+
+    :param hook: connection to S3.
+    :param location: the object.
+    :param extra_args: headers of the object, as in S3Hook.
+    :param manifest: what describes it.
+    :raises AirflowException: if S3 rejects the request, or cannot be reached.
+    """
+    target = manifest_location(location)
+    headers = {name: value for name, value in extra_args.items() if name in _SHARED_HEADERS}
+    with s3_errors(hook.aws_conn_id, f"Writing {target.uri}"):
+        client = hook.get_conn()
+        client.put_object(
+            Bucket=target.bucket,
+            Key=target.key,
+            Body=dump_manifest(manifest),
+            ContentType="application/json",
+            **accepted(client, "put_object", headers),
+        )
+
+
 def dump_manifest(manifest: Manifest) -> bytes:
     """Return the JSON document.
 
@@ -87,7 +127,7 @@ def load_manifest(document: bytes) -> Manifest:
     """
     values = json.loads(document)
     if not isinstance(values, dict) or values.get("version") != VERSION:
-        raise ValueError(f"it is not of version {VERSION}")
+        raise ValueError(f"not of version {VERSION}")
     try:
         known = {field.name: values[field.name] for field in fields(Manifest)}
         manifest = Manifest(**known | {name: datetime.fromisoformat(known[name]) for name in _TIMES})

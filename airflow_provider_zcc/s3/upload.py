@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,10 +64,16 @@ class Upload:
     :param hook: connection to S3. Its ``transfer_config_args`` may set a larger ``multipart_chunksize``.
     :param location: the object.
     :param extra_args: headers of the object, as in S3Hook; each request gets those that it knows.
+    :ivar bytes: size of what was written so far.
+    :ivar etag: etag of the object; empty until it exists.
+    :ivar cancelled: set it to True to discard what was written: the object is not created.
     """
 
     def __init__(self, hook: S3Hook, location: Location, extra_args: Mapping[str, Any]) -> None:
         self.bytes = 0
+        self.etag = ""
+        self.cancelled = False
+        self._sha256 = hashlib.sha256()
         self._hook = hook
         self._client = hook.get_conn()
         self._location = location
@@ -77,12 +84,18 @@ class Upload:
         self._is_creating = False
         self._parts: list[dict[str, Any]] = []
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what was written so far, hexadecimal."""
+        return self._sha256.hexdigest()
+
     def write(self, data: bytes) -> None:
         """Append bytes to the object.
 
         :param data: any number of them.
         """
         self.bytes += len(data)
+        self._sha256.update(data)
         self._buffer += data
         while len(self._buffer) >= self._part_size:
             self._send_part(bytes(self._buffer[: self._part_size]))
@@ -91,11 +104,13 @@ class Upload:
     def complete(self) -> None:
         """Send what is left, and make the object appear."""
         if not self._upload:
-            self._request("put_object", Body=bytes(self._buffer))
-            return
-        if self._buffer:
-            self._send_part(bytes(self._buffer))
-        self._request("complete_multipart_upload", MultipartUpload={"Parts": self._parts}, **self._upload)
+            response = self._request("put_object", Body=bytes(self._buffer))
+        else:
+            if self._buffer:
+                self._send_part(bytes(self._buffer))
+            parts = {"Parts": self._parts}
+            response = self._request("complete_multipart_upload", MultipartUpload=parts, **self._upload)
+        self.etag = response["ETag"]
 
     def abort(self, *, short: bool) -> None:
         """Discard the parts that S3 has, so that it does not charge for them.
@@ -151,7 +166,7 @@ class Upload:
 
 @contextmanager
 def upload(hook: S3Hook, location: Location, extra_args: Mapping[str, Any]) -> Iterator[Upload]:
-    """Write an object that appears when the context ends, and never if an error ends it.
+    """Write an object that appears when the context ends, and never if it is cancelled or an error ends it.
 
     :param hook: connection to S3.
     :param location: the object.
@@ -161,10 +176,13 @@ def upload(hook: S3Hook, location: Location, extra_args: Mapping[str, Any]) -> I
     writer = Upload(hook, location, extra_args)
     try:
         yield writer
-        writer.complete()
+        if not writer.cancelled:
+            writer.complete()
     except BaseException as error:
         writer.abort(short=not isinstance(error, Exception))
         raise
+    if writer.cancelled:
+        writer.abort(short=False)
 
 
 def accepted(client: Any, method: str, extra_args: Mapping[str, Any]) -> dict[str, Any]:

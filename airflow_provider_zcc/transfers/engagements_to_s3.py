@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowFailException,
     AirflowSkipException,
     Asset,
@@ -20,7 +21,6 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 from airflow.providers.common.compat.standard.triggers import TimeDeltaTrigger
-from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
 from airflow_provider_zcc.arguments import FILTERS, TemplatedArguments, filters_of
@@ -28,8 +28,12 @@ from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.interval import Interval, dag_timezone, resolve_interval, wait_until_over
 from airflow_provider_zcc.killable import KillableTask
 from airflow_provider_zcc.s3.location import Location, fill_placeholders, has_placeholders, parse_location
-from airflow_provider_zcc.s3.upload import ALLOWED_EXTRA_ARGS, MIN_PART_SIZE, accepted, s3_errors, upload
+from airflow_provider_zcc.s3.lookup import StoredObject, locate, look_up, require_bucket
+from airflow_provider_zcc.s3.manifest import Manifest, write_manifest
+from airflow_provider_zcc.s3.upload import ALLOWED_EXTRA_ARGS, MIN_PART_SIZE, Upload, s3_errors, upload
 from airflow_provider_zcc.zoom.errors import InvalidQuery, RateLimitedUntil
+from airflow_provider_zcc.zoom.http import package_version
+from airflow_provider_zcc.zoom.query import Filters
 
 try:
     from airflow.sdk.definitions.asset import AssetRef
@@ -51,8 +55,9 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "compression": ("infer", "gzip", "none"),
     "on_empty": ("write", "skip", "fail"),
     "on_incomplete": ("fail", "warn"),
-    "replace": (True, False),
+    "replace": (True, False, "any"),
     "encrypt": (True, False),
+    "manifest": (True, False),
     "deferrable": (True, False),
 }
 
@@ -63,11 +68,16 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
 
     The engagements stream through compression into the upload while they arrive. The object appears whole or
     not at all, holds each engagement exactly once, byte for byte as Zoom returned it, and has the same bytes if the
-    same data is read again. Returns its ``s3://`` URI. The XCom ``summary`` (unless ``do_xcom_push=False``) and the
-    ``extra`` of the events of the task's outlets (``Asset``, ``Asset.ref``) hold uri, start, end, records, requests,
-    rate_limited, duplicates_dropped, outside_interval, bytes and seconds. An ``AssetAlias`` outlet gets an event, with
-    the same ``extra``, of an asset whose URI is the object's. OpenLineage gets Zoom's endpoint with the interval as
-    input, and the object with its statistics as output.
+    same data is read again. If these bytes are in S3 already, the object stays untouched. Beside it, a manifest
+    records the interval, the number of engagements and when they were read; with its help, no object is replaced by
+    that of another interval, or by one with fewer engagements.
+
+    Returns the ``s3://`` URI of the object. The XCom ``summary`` (unless ``do_xcom_push=False``) and the ``extra`` of
+    the events of the task's outlets (``Asset``, ``Asset.ref``) hold uri, start, end, records, reported (Zoom's own
+    count), changed (whether the object was written), requests, rate_limited, duplicates_dropped, outside_interval,
+    bytes, uncompressed_bytes, sha256 and seconds. An ``AssetAlias`` outlet gets an event, with the same ``extra``, of
+    an asset whose URI is the object's. OpenLineage gets Zoom's endpoint with the interval as input, and the object
+    with its statistics as output.
 
     .. code-block:: python
 
@@ -105,8 +115,9 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         depend on it. Default: UTC.
     :param zcc_conn_id: connection to Zoom.
     :param aws_conn_id: connection to AWS. None, or one that does not exist, means boto3's default chain.
-    :param replace: whether an object that exists may be replaced. If not, and it exists, the task fails before
-        the first request to Zoom.
+    :param replace: True replaces an object of the same interval, unless it holds more engagements than Zoom lists
+        now, as it does once their retention at Zoom has ended. ``"any"`` writes the object whatever is there. With
+        False, the task fails before the first request to Zoom if the object exists.
     :param encrypt: whether S3 encrypts the object with AES256 (SSE-S3). For KMS, use ``extra_args``.
     :param acl_policy: canned ACL of the object.
     :param extra_args: headers of the object, as in S3Hook: ``ServerSideEncryption`` and ``SSEKMSKeyId``,
@@ -117,6 +128,8 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         or ``fail`` it.
     :param on_incomplete: when Zoom reports more engagements than it returns, also when requested again, ``fail``
         or ``warn`` and write what was returned.
+    :param manifest: whether a manifest is written beside the object, as ``_NAME.manifest.json``. Without it, True
+        means the same as ``"any"`` for ``replace``.
     :param max_concurrency: how many parts of the interval are read at the same time.
     :param deferrable: when Zoom names a time far away at which requests are allowed again, as for a daily
         limit, wait for it without a worker slot, at most three times; otherwise the task fails and names the time.
@@ -139,6 +152,7 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         "compression",
         "on_empty",
         "on_incomplete",
+        "manifest",
         "max_concurrency",
         "deferrable",
     )
@@ -163,7 +177,7 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         timezone: str | None = None,
         zcc_conn_id: str = ZoomContactCenterHook.default_conn_name,
         aws_conn_id: str | None = "aws_default",
-        replace: bool = True,
+        replace: bool | str = True,
         encrypt: bool = False,
         acl_policy: str | None = None,
         extra_args: Mapping[str, Any] | None = None,
@@ -171,6 +185,7 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         compression: str = "infer",
         on_empty: str = "write",
         on_incomplete: str = "fail",
+        manifest: bool = True,
         max_concurrency: int = 8,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
@@ -199,6 +214,7 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         self.compression = compression
         self.on_empty = on_empty
         self.on_incomplete = on_incomplete
+        self.manifest = manifest
         self.max_concurrency = max_concurrency
         self.deferrable = deferrable
         self._hide_literal_number()
@@ -270,31 +286,38 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         interval = resolve_interval(context, start=self.start, end=self.end, interval_length=self.interval_length)
         hook = ZoomContactCenterHook(self.zcc_conn_id, max_concurrency=self.max_concurrency)
         s3_hook = self._s3_hook()
-        location = self._locate(s3_hook, interval, context)
+        location = locate(s3_hook, self.s3_bucket, fill_placeholders(self.s3_key, interval, dag_timezone(context)))
         is_gzip = self.compression == "gzip" or (self.compression == "infer" and location.key.endswith(".gz"))
         reader = hook.reader(
             *interval, fail_if_incomplete=self.on_incomplete == "fail", gzip=is_gzip, **filters_of(self)
         )
         self._source = hook.engagements_url
         wait_until_over(interval)
-        extra_args = self._object_args(s3_hook)
-        self._require_bucket(s3_hook, location, extra_args)
-        if not self.replace:
-            self._require_absence(s3_hook, location, extra_args)
+        target = _Target(s3_hook, location, self._object_args(s3_hook))
+        require_bucket(*target)
+        stored = self._look_up(target, interval, context)
         self.log.info("Reading the engagements from %s to %s into %s.", interval.start, interval.end, location.uri)
-        size = self._write(reader, hook, s3_hook, location, extra_args)
+        read_at = datetime.now(UTC)
+        written = self._write(reader, hook, target, stored)
         self._summary = summary = {
             "uri": location.uri,
             "start": interval.start.isoformat(),
             "end": interval.end.isoformat(),
             "records": reader.counts.records,
+            "reported": reader.counts.reported,
+            "changed": not written.cancelled,
             "requests": hook.requests_sent,
             "rate_limited": hook.rate_limited,
             "duplicates_dropped": reader.counts.duplicates_dropped,
             "outside_interval": reader.counts.outside_interval,
-            "bytes": size,
+            "bytes": written.bytes,
+            "uncompressed_bytes": reader.counts.uncompressed_bytes,
+            "sha256": written.sha256,
             "seconds": round(time.monotonic() - started, 3),
         }
+        if self.manifest:
+            etag = stored.etag if stored and written.cancelled else written.etag
+            write_manifest(*target, self._manifest(summary, interval, etag, read_at))
         self.log.info("%s", _in_words(summary))
         self._publish(summary, context)
         return location.uri
@@ -319,14 +342,6 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
     def _s3_hook(self) -> S3Hook:
         return S3Hook(self.aws_conn_id, transfer_config_args={"multipart_chunksize": MIN_PART_SIZE}, verify=self.verify)
 
-    def _locate(self, s3_hook: S3Hook, interval: Interval, context: Context) -> Location:
-        key = fill_placeholders(self.s3_key, interval, dag_timezone(context))
-        default_bucket = None
-        if not self.s3_bucket:
-            with s3_errors(self.aws_conn_id, "Connecting to S3"):
-                default_bucket = s3_hook.service_config.get("bucket_name")
-        return parse_location(self.s3_bucket, key, default_bucket=default_bucket)
-
     def _object_args(self, s3_hook: S3Hook) -> dict[str, Any]:
         """Return the headers of the object, after checking them against boto3's description of S3."""
         extra_args = dict(self.extra_args or {})
@@ -345,60 +360,96 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
                 raise InvalidQuery(f"Invalid extra_args: {name} has a value that S3 has no header for.")
         return extra_args
 
-    def _require_bucket(self, s3_hook: S3Hook, location: Location, extra_args: Mapping[str, Any]) -> None:
-        with s3_errors(self.aws_conn_id, f"Looking up the bucket of {location.uri}"):
-            client = s3_hook.get_conn()
-            try:
-                client.head_bucket(Bucket=location.bucket, **accepted(client, "head_bucket", extra_args))
-            except ClientError as error:
-                code = error.response["Error"]["Code"]
-                if code in ("404", "NoSuchBucket"):
-                    raise InvalidQuery(
-                        f"The bucket {location.bucket} does not exist. Create it, or correct s3_bucket and aws_conn_id."
-                    ) from None
-                # A role may write to a bucket that it may not list.
-                if code != "403":
-                    raise
+    @property
+    def _heeds_stored(self) -> bool:
+        """Whether what is in S3 already decides what happens."""
+        return self.replace is False or (self.manifest and self.replace != "any")
 
-    def _require_absence(self, s3_hook: S3Hook, location: Location, extra_args: Mapping[str, Any]) -> None:
-        with s3_errors(
-            self.aws_conn_id,
-            f"Looking up {location.uri}, which replace=False needs s3:GetObject and s3:ListBucket for,",
-        ):
-            client = s3_hook.get_conn()
-            try:
-                client.head_object(
-                    Bucket=location.bucket, Key=location.key, **accepted(client, "head_object", extra_args)
+    def _look_up(self, target: _Target, interval: Interval, context: Context) -> StoredObject | None:
+        """Return the object that is in S3 already, after checking that this task may replace it."""
+        stored = look_up(*target) if self._heeds_stored else None
+        if stored is None:
+            return None
+        uri = target.location.uri
+        if self.replace is False:
+            raise InvalidQuery(f"{uri} exists and replace is False. Delete the object, or use replace=True.")
+        manifest = stored.manifest
+        if manifest is None:
+            return stored
+        if manifest.interval != interval:
+            raise InvalidQuery(
+                f"{uri} holds the engagements from {manifest.start} to {manifest.end}, and this task reads those from "
+                f"{interval.start} to {interval.end}. Name objects after their interval, as in "
+                "s3_key='zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz'. To replace the object all the "
+                "same, use replace='any'."
+            )
+        if manifest.filters != self._redacted_filters():
+            run_started = getattr(context.get("dag_run"), "start_date", None)
+            if run_started and manifest.read_at >= run_started:
+                raise InvalidQuery(
+                    f"{uri} has just been written by another task of this run, with the filters "
+                    f"{dict(manifest.filters)}. Tasks that share a key replace each other's objects. Put what they "
+                    "differ in into s3_key."
                 )
-            except ClientError as error:
-                if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
-                    return
-                raise
-        raise InvalidQuery(f"{location.uri} exists and replace is False. Delete the object, or use replace=True.")
+            self.log.warning("%s was read with other filters: %s. It is replaced.", uri, dict(manifest.filters))
+        return stored
 
     def _write(
-        self,
-        reader: EngagementReader,
-        hook: ZoomContactCenterHook,
-        s3_hook: S3Hook,
-        location: Location,
-        extra_args: Mapping[str, Any],
-    ) -> int:
-        """Write what the reader returns to S3, and return the size of the object in bytes."""
+        self, reader: EngagementReader, hook: ZoomContactCenterHook, target: _Target, stored: StoredObject | None
+    ) -> Upload:
+        """Write what the reader returns to S3, unless these bytes are there already."""
         progress = _Progress(reader.counts, hook)
         with closing(reader.chunks()) as chunks:
             first = next(chunks, b"")
             if not reader.counts.records:
                 self._require_nonempty()
-            with upload(s3_hook, location, extra_args) as target:
+            with upload(*target) as written:
                 for chunk in chain([first], chunks):
-                    target.write(chunk)
+                    written.write(chunk)
                     if line := progress.due():
                         self.log.info("%s", line)
+                self._check_stored(target, stored, reader.counts.records)
+                if stored and stored.manifest:
+                    written.cancelled = stored.manifest.sha256 == written.sha256
         get_hook_lineage_collector().add_output_asset(
-            context=s3_hook, scheme="s3", asset_kwargs={"bucket": location.bucket, "key": location.key}
+            context=target.hook,
+            scheme="s3",
+            asset_kwargs={"bucket": target.location.bucket, "key": target.location.key},
         )
-        return target.bytes
+        return written
+
+    def _check_stored(self, target: _Target, stored: StoredObject | None, records: int) -> None:
+        """Check, now that everything was read, that replacing the object loses nothing."""
+        if not self._heeds_stored:
+            return
+        uri = target.location.uri
+        if stored and records < stored.min_records:
+            raise AirflowFailException(
+                f"Zoom now lists {records:,} engagements for the interval, and {uri} holds "
+                f"{'' if stored.manifest else 'at least '}{stored.min_records:,}. Their retention at Zoom may have "
+                "ended, or they were deleted there. The object was not replaced. To replace it all the same, use "
+                "replace='any'."
+            )
+        current = look_up(*target)
+        if (current and current.etag) != (stored and stored.etag):
+            raise AirflowException(
+                f"Something else wrote {uri} while this task was reading, so it was not replaced. If several tasks "
+                "share a key, put what they differ in into s3_key."
+            )
+
+    def _manifest(self, summary: Mapping[str, Any], interval: Interval, etag: str, read_at: datetime) -> Manifest:
+        names = ("uri", "records", "reported", "bytes", "uncompressed_bytes", "sha256", "requests")
+        return Manifest(
+            **{name: summary[name] for name in names},
+            **interval._asdict(),
+            etag=etag,
+            filters=self._redacted_filters(),
+            read_at=read_at,
+            provider_version=package_version(),
+        )
+
+    def _redacted_filters(self) -> dict[str, Any]:
+        return Filters.validated(**filters_of(self)).redacted()
 
     def _require_nonempty(self) -> None:
         """Decide what to do without an engagement, before an upload starts."""
@@ -426,6 +477,14 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
     def _wait_deferred(self, error: RateLimitedUntil, deferrals: int) -> None:
         self.log.warning("Zoom's rate limit is used up. Waiting without a worker slot until %s.", error.retry_at)
         self.defer(trigger=TimeDeltaTrigger(error.wait), method_name="resume", kwargs={"deferrals": deferrals})
+
+
+class _Target(NamedTuple):
+    """The object that is written: through which hook, where, and with which headers."""
+
+    hook: S3Hook
+    location: Location
+    extra_args: Mapping[str, Any]
 
 
 class _Progress:
@@ -464,6 +523,7 @@ def _fits(value: object) -> bool:
 def _in_words(summary: Mapping[str, Any]) -> str:
     """Describe a summary in one line, without what did not happen."""
     parts = [
+        *([] if summary["changed"] else ["unchanged"]),
         f"{summary['records']:,} records",
         f"{summary['bytes']:,} bytes",
         f"{summary['requests']:,} requests",

@@ -30,6 +30,7 @@ from airflow_provider_zcc.zoom.errors import (
     RateLimited,
 )
 
+PACKAGE = "airflow-provider-zcc"
 _LONGEST_QUOTE = 300
 #: Bytes of a body read at once. In the small pieces that requests reads by default, threads wait for each other.
 _CHUNK = 1 << 16
@@ -97,10 +98,15 @@ def session(connections: int = 1) -> requests.Session:
 
 def user_agent() -> str:
     """Return the package's name and version, for Zoom's support."""
+    return f"{PACKAGE}/{package_version()}"
+
+
+def package_version() -> str:
+    """Return the version of this package; ``unknown`` if it is not installed but only on the path."""
     try:
-        return f"airflow-provider-zcc/{version('airflow-provider-zcc')}"
+        return version(PACKAGE)
     except PackageNotFoundError:
-        return "airflow-provider-zcc"
+        return "unknown"
 
 
 def use_environment(made: requests.Session, url: str) -> None:

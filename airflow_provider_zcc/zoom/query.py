@@ -91,11 +91,15 @@ class Filters:
             timezone="UTC" if timezone is None else _known_timezone(timezone),
         )
 
+    def redacted(self) -> dict[str, str | list[str]]:
+        """Return what was given, with ``***`` in place of a consumer's number."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        if "consumer_number" in values:
+            values["consumer_number"] = "***"
+        return {name: sorted(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
     def __repr__(self) -> str:
-        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        if "consumer_number" in given:
-            given["consumer_number"] = "***"
-        return f"Filters({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+        return f"Filters({', '.join(f'{name}={value!r}' for name, value in self.redacted().items())})"
 
 
 @dataclass(frozen=True)

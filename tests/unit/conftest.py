@@ -66,7 +66,16 @@ class Bucket:
         return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
 
     def keys(self) -> list[str]:
-        return [found["Key"] for found in self.client.list_objects_v2(Bucket=self.name).get("Contents", [])]
+        """Return the keys that query engines read: those of manifests begin with an underscore."""
+        found = [found["Key"] for found in self.client.list_objects_v2(Bucket=self.name).get("Contents", [])]
+        return [key for key in found if not key.rpartition("/")[2].startswith("_")]
+
+    def manifest(self, key: str) -> dict[str, Any]:
+        folder, slash, name = key.rpartition("/")
+        return json.loads(self.body(f"{folder}{slash}_{name}.manifest.json"))
+
+    def etag(self, key: str) -> str:
+        return self.client.head_object(Bucket=self.name, Key=key)["ETag"]
 
     def unfinished_uploads(self) -> list[dict[str, Any]]:
         return self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", [])

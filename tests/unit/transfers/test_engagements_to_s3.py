@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import logging
 import re
@@ -44,8 +45,8 @@ from tests.zoom_simulator.server import SimulatorServer
 
 KEY = "day.jsonl"
 SUMMARY = {
-    "uri", "start", "end", "records", "requests", "rate_limited", "duplicates_dropped", "outside_interval", "bytes",
-    "seconds",
+    "uri", "start", "end", "records", "reported", "changed", "requests", "rate_limited", "duplicates_dropped",
+    "outside_interval", "bytes", "uncompressed_bytes", "sha256", "seconds",
 }  # fmt: skip
 THREE_DAYS = (END - timedelta(days=3), END)
 
@@ -132,9 +133,9 @@ class TestContent:
         compression: str,
         compressed: bool,
     ):
-        for start, end in ((START, END), QUIET):
-            make_task(s3_key=key, compression=compression, start=start, end=end).execute(context_of())
-            body = bucket.body(key)
+        for day, (start, end) in {"busy": (START, END), "quiet": QUIET}.items():
+            make_task(s3_key=f"{day}/{key}", compression=compression, start=start, end=end).execute(context_of())
+            body = bucket.body(f"{day}/{key}")
             lines = gzip.decompress(body) if compressed else body
             assert body.startswith(b"\x1f\x8b") == compressed
             assert sorted(lines.split(b"\n")) == sorted([b"", *map(raw, zoom.simulator.truth(start, end))])
@@ -220,16 +221,21 @@ class TestResult:
         assert key == "summary"
         assert set(summary) == SUMMARY
         assert summary["seconds"] > 0
+        body, count = bucket.body("a/day.jsonl.gz"), len(zoom.simulator.truth(START, END))
         assert summary | {"seconds": 0} == {
             "uri": uri,
             "start": "2026-11-03T00:00:00+00:00",
             "end": "2026-11-04T00:00:00+00:00",
-            "records": len(zoom.simulator.truth(START, END)),
+            "records": count,
+            "reported": count,
+            "changed": True,
             "requests": zoom.simulator.stats.api_requests,
             "rate_limited": 0,
             "duplicates_dropped": 0,
             "outside_interval": 0,
-            "bytes": len(bucket.body("a/day.jsonl.gz")),
+            "bytes": len(body),
+            "uncompressed_bytes": len(gzip.decompress(body)),
+            "sha256": hashlib.sha256(body).hexdigest(),
             "seconds": 0,
         }
         assert [context["outlet_events"][asset].extra for asset in assets] == [summary, summary]

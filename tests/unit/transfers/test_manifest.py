@@ -1,0 +1,199 @@
+"""What the operator does with what is in S3 already, and what it records about what it writes."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, Asset
+
+from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
+from tests.unit.conftest import END, QUIET, START, Bucket, StartZoom, asked_nothing, context_of
+from tests.zoom_simulator.data import NUMBERS, QUEUES, Engagements
+from tests.zoom_simulator.server import SimulatorServer
+
+KEY = "zoom/day.jsonl.gz"
+DAY = timedelta(days=1)
+
+Write = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def write(bucket: Bucket) -> Write:
+    """Run the operator, by default for a day into KEY, and return its summary."""
+
+    def write(context: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
+        chosen = {"s3_bucket": bucket.name, "s3_key": KEY, "start": START, "end": END} | arguments
+        context = context or context_of()
+        EngagementsToS3Operator(task_id="task", **chosen).execute(context)
+        summary: dict[str, Any] = context["ti"].xcoms["summary"]
+        return summary
+
+    return write
+
+
+def manifest_with(bucket: Bucket, **changes: Any) -> None:
+    """Change the manifest of KEY."""
+    bucket.put("zoom/_day.jsonl.gz.manifest.json", json.dumps(bucket.manifest(KEY) | changes).encode())
+
+
+class TestManifest:
+    def test_it_describes_the_object_and_agrees_with_the_summary(
+        self, zoom: SimulatorServer, bucket: Bucket, write: Write
+    ):
+        before = datetime.now(UTC)
+        summary = write(queue_id=next(iter(QUEUES)), channel_sources=["whatsapp", "sms"])
+        manifest, body = bucket.manifest(KEY), bucket.body(KEY)
+        shared = ("uri", "start", "end", "records", "reported", "bytes", "uncompressed_bytes", "sha256", "requests")
+        assert {name: manifest.pop(name) for name in shared} == {name: summary[name] for name in shared}
+        assert summary["sha256"] == hashlib.sha256(body).hexdigest()
+        assert summary["uncompressed_bytes"] == len(gzip.decompress(body))
+        assert before <= datetime.fromisoformat(manifest.pop("read_at")) <= datetime.now(UTC)
+        assert manifest.pop("provider_version")
+        assert manifest == {
+            "version": 1,
+            "etag": bucket.etag(KEY),
+            "filters": {"queue_id": next(iter(QUEUES)), "channel_sources": ["sms", "whatsapp"]},
+        }
+        assert zoom.simulator.stats.api_requests
+
+    @pytest.mark.usefixtures("zoom")
+    def test_it_holds_no_consumers_number(self, bucket: Bucket, write: Write):
+        write(consumer_number=NUMBERS[1])
+        assert bucket.manifest(KEY)["filters"] == {"consumer_number": "***"}
+
+    @pytest.mark.usefixtures("zoom")
+    def test_it_is_encrypted_as_its_object_and_never_archived(self, bucket: Bucket, write: Write):
+        write(extra_args={"ServerSideEncryption": "aws:kms", "StorageClass": "GLACIER"})
+        head = bucket.client.head_object(Bucket=bucket.name, Key="zoom/_day.jsonl.gz.manifest.json")
+        assert (head["ServerSideEncryption"], head.get("StorageClass")) == ("aws:kms", None)
+
+    @pytest.mark.usefixtures("zoom")
+    def test_there_is_none_if_it_is_turned_off(self, bucket: Bucket, write: Write):
+        assert write(manifest=False)["changed"]
+        with pytest.raises(bucket.client.exceptions.NoSuchKey):
+            bucket.manifest(KEY)
+
+
+class TestUnchanged:
+    @pytest.mark.parametrize("engagements", [400, 12_000], ids=["one request", "several parts"])
+    def test_the_object_stays_and_only_the_manifest_is_renewed(
+        self, start_zoom: StartZoom, bucket: Bucket, write: Write, engagements: int
+    ):
+        start_zoom(Engagements.of_a_contact_centre(engagements, 1, end=END))
+        bucket.client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
+        key = "zoom/day.jsonl"
+        first = write(s3_key=key)
+        read_at = bucket.manifest(key)["read_at"]
+        asset, context = Asset("engagements"), context_of()
+        again = write(context, s3_key=key, outlets=[asset])
+        assert (first["changed"], again["changed"]) == (True, False)
+        assert context["outlet_events"][asset].extra == again
+        assert [first[name] == again[name] for name in ("records", "bytes", "sha256")] == [True] * 3
+        versions = bucket.client.list_object_versions(Bucket=bucket.name, Prefix=key)["Versions"]
+        assert len(versions) == 1
+        assert bucket.unfinished_uploads() == []
+        assert bucket.manifest(key)["etag"] == versions[0]["ETag"]
+        assert bucket.manifest(key)["read_at"] > read_at
+
+    @pytest.mark.usefixtures("zoom")
+    def test_other_bytes_under_the_same_manifest_are_replaced(self, bucket: Bucket, write: Write):
+        write()
+        right = bucket.body(KEY)
+        bucket.put(KEY, b"written by hand, and more than nothing")
+        assert write()["changed"]
+        assert bucket.body(KEY) == right
+        assert bucket.manifest(KEY)["etag"] == bucket.etag(KEY)
+
+    @pytest.mark.usefixtures("zoom")
+    @pytest.mark.parametrize("changes", [{"version": 2}, {"records": "many"}, {"etag": "other"}, {"read_at": 7}])
+    def test_a_manifest_that_says_nothing_is_replaced(self, bucket: Bucket, write: Write, changes: dict[str, Any]):
+        write()
+        original = bucket.manifest(KEY)
+        manifest_with(bucket, **changes)
+        assert write()["changed"]
+        assert bucket.manifest(KEY).keys() == original.keys()
+        assert [bucket.manifest(KEY)[name] == original[name] for name in ("version", "records")] == [True] * 2
+
+
+class TestAnotherObject:
+    def test_another_intervals_object_is_not_replaced(self, zoom: SimulatorServer, bucket: Bucket, write: Write):
+        write()
+        before, requests = bucket.etag(KEY), zoom.simulator.stats.api_requests
+        with pytest.raises(AirflowFailException) as raised:
+            write(start=START - DAY, end=END - DAY)
+        words = ("2026-11-03", "2026-11-02", "{start:%Y-%m-%d}", "replace='any'")
+        assert [word for word in words if word not in str(raised.value)] == []
+        assert zoom.simulator.stats.api_requests == requests
+        assert bucket.etag(KEY) == before
+        assert write(start=START - DAY, end=END - DAY, replace="any")["changed"]
+        assert bucket.manifest(KEY)["start"].startswith("2026-11-02")
+
+    @pytest.mark.usefixtures("zoom")
+    def test_tasks_of_one_run_that_share_a_key_are_found_out(self, bucket: Bucket, write: Write):
+        first, second, _ = QUEUES
+        run = {"dag_run": SimpleNamespace(start_date=datetime.now(UTC))}
+        write(context_of(**run), queue_id=first)
+        before = bucket.etag(KEY)
+        with pytest.raises(AirflowFailException, match="share a key"):
+            write(context_of(**run), queue_id=second)
+        assert bucket.etag(KEY) == before
+        write(context_of(dag_run=SimpleNamespace(start_date=datetime.now(UTC))))
+        assert bucket.manifest(KEY)["filters"] == {}
+
+    def test_an_object_that_appears_while_the_task_reads_is_not_replaced(
+        self, start_zoom: StartZoom, bucket: Bucket, write: Write
+    ):
+        zoom = start_zoom(latency=0.3)
+
+        def put() -> None:
+            while not zoom.simulator.stats.api_requests:
+                time.sleep(0.01)
+            bucket.put(KEY, b"another task's")
+
+        other_task = threading.Thread(target=put)
+        other_task.start()
+        with pytest.raises(AirflowException, match="while this task was reading"):
+            write()
+        other_task.join()
+        assert bucket.body(KEY) == b"another task's"
+
+
+class TestNeverLess:
+    @pytest.mark.parametrize("keep", [0, 100])
+    def test_an_object_is_not_replaced_by_one_with_fewer_engagements(
+        self, start_zoom: StartZoom, bucket: Bucket, write: Write, keep: int
+    ):
+        many = Engagements.of_a_contact_centre(400, 1, end=END)
+        start_zoom(many)
+        held = write()["records"]
+        before = bucket.etag(KEY)
+        start_zoom(Engagements(many.starts[:keep]))
+        with pytest.raises(AirflowFailException) as raised:
+            write()
+        words = (f"lists {keep} ", f"holds {held}", "replace='any'")
+        assert [word for word in words if word not in str(raised.value)] == []
+        assert bucket.etag(KEY) == before
+        assert write(replace="any")["records"] == keep
+
+    @pytest.mark.usefixtures("zoom")
+    def test_an_object_without_a_manifest_is_not_replaced_by_nothing(self, bucket: Bucket, write: Write):
+        bucket.put(KEY, gzip.compress(b'{"engagement_id": "a"}\n'))
+        with pytest.raises(AirflowFailException, match="at least 1"):
+            write(start=QUIET[0], end=QUIET[1])
+        assert gzip.decompress(bucket.body(KEY)) == b'{"engagement_id": "a"}\n'
+
+
+def test_a_wrong_choice_fails_before_any_request(zoom: SimulatorServer, write: Write) -> None:
+    for arguments, words in (({"replace": "some"}, "'any'"), ({"manifest": "yes"}, "True, False")):
+        with pytest.raises(AirflowFailException, match=words):
+            write(**arguments)
+    assert asked_nothing(zoom)
