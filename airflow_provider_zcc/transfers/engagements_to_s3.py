@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
     Asset,
     AssetAlias,
     BaseOperator,
+    Stats,
     conf,
 )
 from airflow.providers.common.compat.standard.triggers import TimeDeltaTrigger
@@ -464,6 +465,8 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
             )
 
     def _publish(self, summary: dict[str, Any], context: Context) -> None:
+        for name in ("records", "requests"):
+            Stats.incr(f"zcc.{name}", summary[name], tags={"dag_id": self.dag_id, "task_id": self.task_id})
         if self.do_xcom_push:
             context["ti"].xcom_push(key="summary", value=summary)
         for outlet in self.outlets or ():

@@ -270,6 +270,15 @@ class TestResult:
         summary = context["ti"].xcoms["summary"]
         assert (summary["rate_limited"], summary["duplicates_dropped"]) == (2, 200)
 
+    @pytest.mark.usefixtures("zoom")
+    def test_metrics_count_records_and_requests(self, make_task: MakeTask, mocker: MockerFixture):
+        incr = mocker.patch(f"{EngagementsToS3Operator.__module__}.Stats").incr
+        context = context_of()
+        make_task().execute(context)
+        counted = {call.args[0]: call.args[1] for call in incr.call_args_list}
+        summary = context["ti"].xcoms["summary"]
+        assert counted == {"zcc.records": summary["records"], "zcc.requests": summary["requests"]}
+
     def test_hook_lineage_names_the_object_once(
         self, zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask, mocker: MockerFixture
     ):
