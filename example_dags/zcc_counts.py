@@ -1,8 +1,9 @@
 """
-How many engagements each channel and each queue had, as soon as `zcc_daily` has written a day.
+How many engagements each channel and each queue had, as soon as `zcc_daily` or `zcc_backfill` has written a day.
 
-Scheduled on an asset, not on a time: the event of the asset names the object that was written. The workers need
-`pip install duckdb`; an object is copied to local disk, for DuckDB to read it there without an extension.
+Scheduled on an asset, not on a time: the event of the asset names the object that was written. A day that was read
+again without a change is skipped. The workers need `pip install duckdb`; an object is copied to local disk, for DuckDB
+to read it there without an extension.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import Any
 
 import pendulum
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Asset, task
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, AirflowSkipException, Asset, task
 
 log = logging.getLogger(__name__)
 
-# An engagement counts once in each queue that it went through. In Zoom's answers any field may be missing, so DuckDB is
-# told the fields rather than left to find them.
+# An engagement counts once in each queue that it went through. Zoom may leave out any field, so the fields are
+# declared rather than left for DuckDB to detect.
 COUNTS = """
     SELECT coalesce(c.channel.channel, '(none)') AS channel,
            coalesce(q.queue.queue_name, q.queue.cc_queue_id, '(none)') AS queue,
@@ -50,10 +51,12 @@ def counts_in(uri: str) -> list[tuple[str, str, int]]:
 
 with DAG(
     dag_id="zcc_counts",
+    dag_display_name="Zoom Contact Center, counts",
+    description="Counts the engagements of each channel and queue in what was written",
     schedule=[Asset("zoom_engagements")],
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
-    tags=["zoom"],
+    tags=["zoom", "zoom-contact-center"],
     doc_md=__doc__,
 ) as dag:
 
@@ -67,8 +70,11 @@ with DAG(
         summaries = [event.extra for events in triggers.values() for event in events if "uri" in event.extra]
         if not summaries:
             raise AirflowFailException("No event names an object to count. Let zcc_daily run: its event triggers this.")
+        changed = sorted({(summary["uri"], summary["start"]) for summary in summaries if summary.get("changed", True)})
+        if not changed:
+            raise AirflowSkipException("Every object is unchanged since it was last counted.")
         counts = []
-        for uri, start in sorted({(summary["uri"], summary["start"]) for summary in summaries}):
+        for uri, start in changed:
             for channel, queue, engagements in counts_in(uri):
                 log.info("%s  %-12s %-32s %8d", start, channel, queue, engagements)
                 counts.append({"start": start, "channel": channel, "queue": queue, "engagements": engagements})

@@ -1,32 +1,57 @@
 """
-Yesterday's Zoom Contact Center engagements in S3, every day.
+Yesterday's Zoom Contact Center engagements in S3, every day, and the days before whenever Zoom has changed them.
 
-`CronDataIntervalTimetable` gives each run the day that it is for. On Airflow 3, a plain `"@daily"` does not: its data
-interval has no length, and the task would fail. `{start:%Y-%m-%d}` in the key is the day that is read.
+1. `engagements_to_s3` writes the day that the run is for. `CronDataIntervalTimetable` gives each run its day. On
+   Airflow 3, a plain `"@daily"` does not: its data interval has no length, and the task would fail.
+2. `check_last_week` compares the last eight days in S3 with what Zoom lists now, at the cost of one request a day. An
+   engagement that was open at midnight is listed after it ends, so a day may be short. A day that could not be read is
+   missing. Notes and dispositions are edited later, so each day is due for another read after one and after seven days.
+3. `read_again` reads the days that the check returns. An object whose bytes have not changed stays untouched.
+
+If the first task fails, the check still runs, finds that day missing, and the third task reads it.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, Asset
 from airflow.timetables.interval import CronDataIntervalTimetable
+from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
 
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 
+# The same for all three tasks: where a day is in S3. A filter such as queue_id="…" belongs here too.
+DAY = {
+    "s3_bucket": "{{ var.value.get('zcc_bucket', 'my-lake') }}",
+    "s3_key": "zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",
+}
+
 with DAG(
     dag_id="zcc_daily",
+    dag_display_name="Zoom Contact Center, daily",
+    description="Writes yesterday's engagements to S3, and reads again what has changed since",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
-    # A manual run beside a scheduled one would write the same object at the same time.
+    # A manual run beside a scheduled one would write the same objects at the same time.
     max_active_runs=1,
-    tags=["zoom"],
+    default_args={"retries": 3},
+    tags=["zoom", "zoom-contact-center"],
 ) as dag:
-    EngagementsToS3Operator(
-        task_id="engagements_to_s3",
-        s3_bucket="{{ var.value.get('zcc_bucket', 'my-lake') }}",
-        s3_key="zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",
-        outlets=[Asset("zoom_engagements")],
-        retries=3,
+    write = EngagementsToS3Operator(task_id="engagements_to_s3", outlets=[Asset("zoom_engagements")], **DAY)
+    # A day is due for the last time seven days after its end, so the check has to look back eight.
+    check = EngagementsCheckOperator(
+        task_id="check_last_week", lookback=timedelta(days=8), trigger_rule="all_done", **DAY
     )
+    EngagementsToS3Operator.partial(
+        task_id="read_again",
+        outlets=[Asset("zoom_engagements")],
+        map_index_template="{{ task.start[:10] }}",
+        # The tasks share the account's rate limit: two concurrent tasks already saturate it.
+        max_active_tis_per_dagrun=2,
+        **DAY,
+    ).expand_kwargs(check.output)
+    write >> check

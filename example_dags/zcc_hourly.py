@@ -19,13 +19,15 @@ from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Oper
 
 with DAG(
     dag_id="zcc_hourly",
+    dag_display_name="Zoom Contact Center, hourly",
+    description="Writes each hour's engagements to S3, once Zoom has had time to process them",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("@hourly", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     # A manual run beside a scheduled one would write the same object at the same time.
     max_active_runs=1,
-    tags=["zoom"],
+    tags=["zoom", "zoom-contact-center"],
 ) as dag:
     wait = EngagementsSensor(
         task_id="wait_for_engagements",
