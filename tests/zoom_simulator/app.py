@@ -1,4 +1,4 @@
-"""The ASGI application: Zoom's token endpoint, ``GET /v2/contact_center/engagements``, and a way to inspect it."""
+"""The ASGI application: Zoom's token endpoint, ``GET /v2/contact_center/engagements``, and endpoints for tests."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ import pendulum
 
 from tests.zoom_simulator.data import AGENTS, QUEUES, Engagements, TimeStyle, Traits
 from tests.zoom_simulator.faults import Fault, find_fault
+from tests.zoom_simulator.history import History
 
 GRANULAR_SCOPE = "contact_center:read:list_engagements:admin"
 CLASSIC_SCOPES = ("contact_center_report:read:admin", "contact_center_engagement:read:admin")
@@ -57,6 +58,7 @@ class Config:
     :param refusal: status and body with which the API rejects everybody, say for lack of a role.
     :param order: of the records: ``ascending`` or ``descending`` by start, or ``shuffled``.
     :param offset_times: when ``from`` came with an offset, write times with one, rather than with a literal Z.
+    :param history: what happens to engagements after they started, and what time it is.
     """
 
     client_id: str = "simulated-client"
@@ -73,6 +75,7 @@ class Config:
     refusal: tuple[int, dict[str, Any]] | None = None
     order: str = "descending"
     offset_times: bool = False
+    history: History = field(default_factory=History)
 
 
 @dataclass
@@ -129,6 +132,7 @@ class ZoomSimulator:
     def __init__(self, engagements: Engagements, config: Config | None = None) -> None:
         self.engagements = engagements
         self.config = config or Config()
+        self.history = self.config.history
         self.stats = Stats()
         self.faults: list[Fault] = []
         self._tokens: dict[str, float] = {}
@@ -290,7 +294,7 @@ class ZoomSimulator:
         headers = self._limit()
         if self.config.refusal:
             return Response.json(*self.config.refusal, headers)
-        query = Listing(pairs)
+        query = Listing(pairs, (self.history.now or datetime.now(UTC)).astimezone(UTC))
         if fault and fault.kind == "arrival":
             self.engagements.starts.extend(fault.details["starts"])
             self._numbers.cache_clear()
@@ -300,11 +304,12 @@ class ZoomSimulator:
             offset = self._open_page_token(query.page_token, signature)
             if fault and fault.kind == "again":
                 offset -= query.page_size
-        numbers = self._numbers(query.first, query.last, query.wanted, self.config.order)
+        found = self._numbers(query.first, query.last, query.wanted, self.config.order)
+        numbers = self.history.listed(self.engagements, found)
         page = numbers[offset : offset + query.page_size]
         following = 0 if fault and fault.kind == "loop" else offset + query.page_size
         style = TimeStyle(query.clock, query.with_offset and self.config.offset_times)
-        records = [self.engagements.render(number, style) for number in page]
+        records = [self._render(number, style) for number in page]
         if fault and fault.kind == "doubled":
             records = [record for record in records for _ in range(2)]
         head = json.dumps(
@@ -325,6 +330,10 @@ class ZoomSimulator:
         if order == "shuffled":
             return sorted(numbers, key=lambda number: hashlib.blake2b(str(number).encode(), digest_size=8).digest())
         return numbers[::-1] if order == "descending" else numbers
+
+    def _render(self, number: int, style: TimeStyle) -> str:
+        edits = self.history.edits(self.engagements, number)
+        return self.engagements.render(number, style, *([edits] if edits else []))
 
     def _open_page_token(self, token: str, signature: str) -> int:
         try:
@@ -348,6 +357,13 @@ class ZoomSimulator:
             start, end = (datetime.fromisoformat(bounds[name]) for name in ("start", "end"))
             lines = [line.translate({10: None, 13: None}) + "\n" for line in self.truth(start, end)]
             return Response(200, "".join(lines).encode(), content_type="application/x-ndjson")
+        if request.path.endswith("/history"):
+            changes = json.loads(request.body)
+            if "now" in changes:
+                self.history.now = changes["now"] and datetime.fromisoformat(changes["now"])
+            self.history.edit(changes.get("edit", ()))
+            self.history.delete(changes.get("delete", ()))
+            return Response.json(200, {"now": self.history.now and self.history.now.isoformat()})
         stats = self.stats
         return Response.json(
             200,
@@ -359,17 +375,17 @@ class ZoomSimulator:
         )
 
     def truth(self, start: datetime, end: datetime, *, timezone: str = "UTC", **filters: str) -> list[str]:
-        """Return the JSON of every engagement that began in ``[start, end)``, whatever faults are set."""
+        """Return the JSON of every engagement listed now that began in ``[start, end)``, whatever faults are set."""
         wanted = tuple((name, value) for name, values in filters.items() for value in values.split(","))
-        return list(
-            self.engagements.truth(start, end, TimeStyle(ZoneInfo(timezone)), passing(wanted) if wanted else None)
-        )
+        started = self.engagements.started(start, end, passing(wanted) if wanted else None)
+        style = TimeStyle(ZoneInfo(timezone))
+        return [self._render(number, style) for number in self.history.listed(self.engagements, started)]
 
 
 class Listing:
     """The parameters of a request, checked as Zoom checks them."""
 
-    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+    def __init__(self, pairs: list[tuple[str, str]], now: datetime) -> None:
         values = dict(pairs)
         self.page_token = values.get("next_page_token") or None
         self.page_size = self._page_size(values.get("page_size", "10"))
@@ -378,7 +394,7 @@ class Listing:
             self.clock = ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError):
             raise Rejected(400, 300, f"Timezone does not exist: {self.timezone}.") from None
-        self._read_range(values)
+        self._read_range(values, now)
         self.wanted = self._filters(pairs)
 
     @staticmethod
@@ -387,8 +403,7 @@ class Listing:
             raise Rejected(400, 300, "Invalid field: page_size.")
         return int(text)
 
-    def _read_range(self, values: dict[str, str]) -> None:
-        now = datetime.now(UTC)
+    def _read_range(self, values: dict[str, str], now: datetime) -> None:
         if "from" not in values:
             self.with_offset = False
             self.echoed_from, self.echoed_to = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (now - timedelta(days=1), now))

@@ -10,8 +10,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
+from zlib import crc32
 
 _TEMPLATES = 240
 _DAY = 86_400
@@ -62,9 +63,13 @@ class Traits:
 
 
 class Template:
-    """Everything of an engagement but its id and its times, as bytes with gaps."""
+    """Everything of an engagement but its id and its times, as bytes with gaps.
 
-    def __init__(self, number: int) -> None:
+    :param number: another number, another template.
+    :param edits: how often its notes and dispositions have been edited.
+    """
+
+    def __init__(self, number: int, edits: int = 0) -> None:
         rng = random.Random(number)
         [(channel_type, channel, source, _)] = rng.choices(CHANNELS, [weight for *_, weight in CHANNELS])
         queue = rng.choice([*QUEUES, None])
@@ -80,9 +85,9 @@ class Template:
             rng.choice(("inbound", "outbound")),
         )
         self.duration = rng.choice((0, 7, 45, 180, 600, 3_600))
-        self._pieces = re.split("@@(id|start|end|serial)@@", self._json(rng, agents))
+        self._pieces = re.split("@@(id|start|end|serial)@@", self._json(rng, agents, edits))
 
-    def _json(self, rng: random.Random, agents: list[str]) -> str:
+    def _json(self, rng: random.Random, agents: list[str], edits: int) -> str:
         traits = self.traits
         fields: dict[str, Any] = {
             "engagement_id": "@@id@@",
@@ -127,8 +132,11 @@ class Template:
         }
         names = list(fields)
         rng.shuffle(names)
+        if edits:
+            fields["dispositions"] = [{"disposition_id": "W_VATTk", "disposition_name": f"Edit {edits}"}]
+            fields["notes"] = [note | {"note": f"Edit {edits}"} for note in fields["notes"]]
         for name in ("transcript_url", "survey_id", "flows", "dispositions"):
-            if rng.random() < 0.2:
+            if rng.random() < 0.2 and not (edits and name == "dispositions"):
                 names.remove(name)
         text = json.dumps(
             {name: fields[name] for name in names},
@@ -194,8 +202,13 @@ class Engagements:
     def _templates(self) -> list[Template]:
         return [Template(number) for number in range(_TEMPLATES)]
 
-    def _template(self, number: int) -> Template:
-        return self._templates[_scatter(number + self._seed) % _TEMPLATES]
+    def _template(self, number: int, edits: int = 0) -> Template:
+        template = _scatter(number + self._seed) % _TEMPLATES
+        return _edited(template, edits) if edits else self._templates[template]
+
+    def chance(self, what: str, number: int) -> float:
+        """Return a number from 0 up to 1 for something that may happen, the same for the same seed."""
+        return _scatter(_scatter(number + self._seed) + crc32(what.encode())) / 2**64
 
     def between(self, first: int, last: int, passes: Callable[[Traits], bool] | None = None) -> list[int] | range:
         """Return the numbers of the engagements that begin in the closed range and pass the filters."""
@@ -208,9 +221,13 @@ class Engagements:
     def identity(self, number: int) -> str:
         return f"e{self._seed:x}_{_scatter(number):016x}"
 
-    def render(self, number: int, style: TimeStyle) -> str:
-        """Return an engagement as Zoom would write it."""
-        template = self._template(number)
+    def end(self, number: int) -> int:
+        """Return the epoch second at which an engagement ends."""
+        return self.starts[number] + self._template(number).duration
+
+    def render(self, number: int, style: TimeStyle, edits: int = 0) -> str:
+        """Return an engagement as Zoom would write it, after it has been edited so often."""
+        template = self._template(number, edits)
         start = self.starts[number]
         return template.render(
             {
@@ -229,8 +246,14 @@ class Engagements:
         passes: Callable[[Traits], bool] | None = None,
     ) -> Iterator[str]:
         """Yield what ``[start, end)`` holds, whatever faults are set."""
-        for number in self.between(-int(-start.timestamp() // 1), -int(-end.timestamp() // 1) - 1, passes):
+        for number in self.started(start, end, passes):
             yield self.render(number, style)
+
+    def started(
+        self, start: datetime, end: datetime, passes: Callable[[Traits], bool] | None = None
+    ) -> list[int] | range:
+        """Return the numbers of the engagements that begin in ``[start, end)`` and pass the filters."""
+        return self.between(-int(-start.timestamp() // 1), -int(-end.timestamp() // 1) - 1, passes)
 
 
 def _shaped(place: Callable[[random.Random, int], int]) -> Callable[..., Engagements]:
@@ -252,6 +275,11 @@ SHAPES: dict[str, Callable[..., Engagements]] = {
     "one-second": _shaped(lambda _, days: days // 2 * _DAY + 36_000),
     "busy-days": _shaped(lambda rng, days: rng.randrange(days) * _DAY + 32_400 + rng.randrange(32_400)),
 }
+
+
+@cache
+def _edited(number: int, edits: int) -> Template:
+    return Template(number, edits)
 
 
 def _last_midnight() -> datetime:
