@@ -30,6 +30,12 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_zcc.hooks.zoom_contact_center"],
             }
         ],
+        "operators": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider_zcc.operators.engagements_check"],
+            }
+        ],
         "sensors": [
             {
                 "integration-name": _INTEGRATION,

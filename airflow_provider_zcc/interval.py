@@ -13,6 +13,7 @@ from pendulum import FixedTimezone, Timezone
 
 from airflow_provider_zcc.zoom.errors import InvalidQuery
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DURATION = re.compile(r"P[\dYMWDTHS.]+")
 #: Seconds by which the clocks of scheduler and worker may differ: an interval that ends within them is waited for.
 _CLOCK_SKEW = 60
@@ -75,7 +76,7 @@ def resolve_interval(
     :param interval_length: a timedelta, or an ISO 8601 duration such as ``P1D`` or ``PT1H``.
     :raises InvalidQuery: if that leaves no interval, or none that makes sense.
     """
-    length = None if interval_length is None else _length(interval_length)
+    length = None if interval_length is None else parse_length("interval_length", interval_length)
     if start is not None or end is not None:
         if start is None or end is None:
             missing = "start" if start is None else "end"
@@ -92,7 +93,7 @@ def resolve_interval(
         if length is None:
             raise InvalidQuery(f"The run has a partition_date and no data interval. {_PARTITION_REMEDY}")
         first = _in_dag_timezone(partition_date, context)
-        return _ordered(first, _shift(first, length, 1))
+        return _ordered(first, shift(first, length, 1, name="interval_length"))
     if run_start != run_end:
         return _ordered(run_start, run_end)
     if length is None:
@@ -101,7 +102,43 @@ def resolve_interval(
             f"gives it on Airflow 3. Reading it would write an empty file. {_REMEDY}"
         )
     last = _in_dag_timezone(run_end, context)
-    return _ordered(_shift(last, length, -1), last)
+    return _ordered(shift(last, length, -1, name="interval_length"), last)
+
+
+def resolve_range(
+    context: Mapping[str, Any],
+    *,
+    start: datetime | str | None,
+    end: datetime | str | None,
+    lookback: timedelta,
+    every: timedelta,
+    now: datetime,
+) -> Interval:
+    """Find the range of time whose intervals a task is to look at, in UTC.
+
+    Unlike :func:`resolve_interval`, every run has one, and ``start`` and ``end`` may be given alone, also as dates.
+
+    :param context: the task's context.
+    :param start: first instant: timezone-aware, ISO 8601 with an offset, or a date, whose midnight in the Dag's
+        timezone is meant. By default, ``lookback`` before the end.
+    :param end: the instant after the last, likewise. By default, the end of the run's data interval. If that has no
+        length, it is rounded down to what ``every`` is a multiple of, in the Dag's timezone; without one, ``now`` is.
+    :param lookback: length of the range without ``start``.
+    :param every: length of the intervals.
+    :param now: the time.
+    :raises InvalidQuery: if that leaves no range.
+    """
+    if end is not None:
+        last = _midnight_or_instant("end", end, context)
+    else:
+        run_start, run_end = context.get("data_interval_start"), context.get("data_interval_end")
+        last = _in_dag_timezone(run_end or now, context)
+        if run_start is None or run_start == run_end:
+            last = _floor(last, every)
+    first = (
+        shift(last, lookback, -1, name="lookback") if start is None else _midnight_or_instant("start", start, context)
+    )
+    return _ordered(first.in_timezone("UTC"), last.in_timezone("UTC"))
 
 
 def wait_until_over(interval: Interval) -> None:
@@ -131,6 +168,42 @@ def dag_timezone(context: Mapping[str, Any]) -> Timezone | FixedTimezone:
     return getattr(context.get("dag"), "timezone", None) or pendulum.UTC
 
 
+def parse_length(name: str, value: timedelta | str) -> timedelta:
+    """Read a length of time, which is positive.
+
+    :param name: of the argument, for the message.
+    :param value: a timedelta, or an ISO 8601 duration such as ``P1D``; days, weeks and months are the calendar's.
+    :raises InvalidQuery: if it is anything else.
+    """
+    length: Any = value
+    if isinstance(value, str):
+        try:
+            length = pendulum.parse(value.strip()) if _DURATION.fullmatch(value.strip()) else None
+        except (ValueError, OverflowError):
+            length = None
+    if not isinstance(length, timedelta) or length <= timedelta():
+        raise InvalidQuery(f"{name} is not a length of time: {value!r}. {_LENGTH}")
+    return length
+
+
+def shift(moment: pendulum.DateTime, length: timedelta, times: int, *, name: str) -> pendulum.DateTime:
+    """Go so many lengths: days and months by the calendar of the moment's timezone, and the rest by the clock.
+
+    :param moment: where to start from.
+    :param length: as returned by :func:`parse_length`.
+    :param times: how many; negative to go back.
+    :param name: of the argument with the length, for the message.
+    :raises InvalidQuery: if that leaves the calendar.
+    """
+    months, days, seconds = _parts(length)
+    try:
+        return moment.add(months=times * months, days=times * days).add(
+            seconds=times * seconds, microseconds=times * length.microseconds
+        )
+    except (OverflowError, ValueError):
+        raise InvalidQuery(f"{name} is {length}, which is too long. {_LENGTH}") from None
+
+
 def _instant(name: str, value: datetime | str) -> datetime:
     moment: Any = value
     if isinstance(value, str):
@@ -145,25 +218,17 @@ def _instant(name: str, value: datetime | str) -> datetime:
     return moment
 
 
+def _midnight_or_instant(name: str, value: datetime | str, context: Mapping[str, Any]) -> pendulum.DateTime:
+    if isinstance(value, str) and _DATE.fullmatch(value.strip()):
+        try:
+            return pendulum.instance(datetime.fromisoformat(value.strip()), tz=dag_timezone(context))
+        except ValueError:
+            raise InvalidQuery(f"{name} is not a date: {value!r}. Use one such as 2026-11-02.") from None
+    return _in_dag_timezone(_instant(name, value), context)
+
+
 def _in_dag_timezone(moment: datetime, context: Mapping[str, Any]) -> pendulum.DateTime:
     return pendulum.instance(moment).in_timezone(dag_timezone(context))
-
-
-def _shift(moment: pendulum.DateTime, length: timedelta, direction: int) -> pendulum.DateTime:
-    """Go so many days by the calendar, and the rest by the clock."""
-    if isinstance(length, pendulum.Duration):
-        months = 12 * length.years + length.months
-        days = 7 * length.weeks + length.remaining_days
-        seconds = 3_600 * length.hours + 60 * length.minutes + length.remaining_seconds
-    else:
-        months, days, seconds = 0, length.days, length.seconds
-    microseconds = direction * length.microseconds
-    try:
-        return moment.add(months=direction * months, days=direction * days).add(
-            seconds=direction * seconds, microseconds=microseconds
-        )
-    except (OverflowError, ValueError):
-        raise InvalidQuery(f"interval_length is {length}, which is too long. {_LENGTH}") from None
 
 
 def _ordered(start: datetime, end: datetime) -> Interval:
@@ -174,13 +239,24 @@ def _ordered(start: datetime, end: datetime) -> Interval:
     return Interval(start, end)
 
 
-def _length(value: timedelta | str) -> timedelta:
-    length: Any = value
-    if isinstance(value, str):
-        try:
-            length = pendulum.parse(value.strip()) if _DURATION.fullmatch(value.strip()) else None
-        except (ValueError, OverflowError):
-            length = None
-    if not isinstance(length, timedelta) or length <= timedelta():
-        raise InvalidQuery(f"interval_length is not a length of time: {value!r}. {_LENGTH}")
-    return length
+def _floor(moment: pendulum.DateTime, every: timedelta) -> pendulum.DateTime:
+    """Return the latest start of an interval, as clocks and calendars count: a month's first, a Monday, a midnight."""
+    months, days, seconds = _parts(every)
+    midnight = moment.start_of("day")
+    if months:
+        return midnight.subtract(days=moment.day - 1).subtract(months=(moment.month - 1) % months)
+    if days:
+        return midnight.subtract(days=moment.weekday() if days % 7 == 0 else 0)
+    second_of_day = 3_600 * moment.hour + 60 * moment.minute + moment.second
+    return moment.set(microsecond=0).subtract(seconds=second_of_day % max(seconds, 1))
+
+
+def _parts(length: timedelta) -> tuple[int, int, int]:
+    """Return the months, days and seconds of a length."""
+    if not isinstance(length, pendulum.Duration):
+        return 0, length.days, length.seconds
+    return (
+        12 * length.years + length.months,
+        7 * length.weeks + length.remaining_days,
+        3_600 * length.hours + 60 * length.minutes + length.remaining_seconds,
+    )

@@ -126,6 +126,11 @@ class ZoomContactCenterHook(BaseHook):
         return self._client.rate_limited
 
     @property
+    def requests_per_second(self) -> float:
+        """The ceiling of the rate at which requests are sent."""
+        return self._client.requests_per_second
+
+    @property
     def engagements_url(self) -> str:
         """URL that engagements are read from, without anything that belongs to one account."""
         return f"{self._settings.api_url}{PATH}"

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
@@ -29,6 +29,7 @@ def run(
     arguments: dict[str, Any],
     report: Connection,
     *,
+    kind: type[BaseOperator] = EngagementsToS3Operator,
     signal_raises: bool = False,
     execution_timeout: float = 0.0,
     secrets_backend_seconds: float = 0.0,
@@ -38,13 +39,14 @@ def run(
     :param environment: variables with the connections.
     :param arguments: of the operator.
     :param report: where to.
+    :param kind: which operator.
     :param signal_raises: whether SIGTERM raises after on_kill, as in Airflow 2, or only calls it, as in Airflow 3.
     :param execution_timeout: seconds after which SIGALRM raises; on_kill is called once execute has returned.
     :param secrets_backend_seconds: how long the look-up of a connection takes.
     """
     os.setsid()
     os.environ.update(environment)
-    task = EngagementsToS3Operator(task_id="engagements_to_s3", **arguments)
+    task = kind(task_id="task", **arguments)
 
     def terminate(*_: object) -> None:
         task.on_kill()

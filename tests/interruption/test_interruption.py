@@ -14,7 +14,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
+from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from airflow_provider_zcc.zoom.oauth import shared_token_source
 from tests.conftest import END, StartSimulator
 from tests.interruption.run_operator import run
@@ -73,12 +76,12 @@ class Place:
             "s3_key": key,
             "start": START.isoformat(),
             "end": END.isoformat(),
-            "max_concurrency": 2,
         }
 
-    def start(self, key: str = KEY, **how: Any) -> Run:
+    def start(self, key: str = KEY, kind: type[BaseOperator] = EngagementsToS3Operator, **how: Any) -> Run:
+        arguments = self.arguments(key) | ({"max_concurrency": 2} if kind is EngagementsToS3Operator else {})
         here, there = _PROCESSES.Pipe(duplex=False)
-        process = _PROCESSES.Process(target=run, args=(self.environment, self.arguments(key), there), kwargs=how)
+        process = _PROCESSES.Process(target=run, args=(self.environment, arguments, there), kwargs=how | {"kind": kind})
         process.start()
         there.close()
         self.running.append(process)
@@ -245,6 +248,21 @@ def test_the_process_ends_soon_though_s3_does_not_respond(
     assert place.objects() == {}
     # An upload that S3 does not discard either is left to its rule for unfinished uploads.
     assert place.unfinished_uploads() == [] or "AbortMultipartUpload" in operations
+
+
+@ENDINGS
+@pytest.mark.parametrize("hanging", ["Zoom", "S3"])
+def test_a_check_ends_soon_though_its_threads_wait_for_a_response(
+    place: Place, hanging: str, number: int, expected: str
+) -> None:
+    s3_fault = S3Fault("HeadObject", seconds=AGES, status=500)
+    zoom_fault = slow("api", AGES)()
+    place.proxy.faults, place.zoom.simulator.faults = ([s3_fault], []) if hanging == "S3" else ([], [zoom_fault])
+    task = place.start(kind=EngagementsCheckOperator)
+    wait_until(lambda: s3_fault.befell or zoom_fault.befell)
+
+    task.send(number)
+    assert task.end(SOON) == expected
 
 
 @ENDINGS

@@ -21,6 +21,7 @@ from airflow.sdk._shared.secrets_masker import reset_secrets_masker
 from airflow.sdk.log import redact
 
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
+from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from airflow_provider_zcc.triggers.engagements import EngagementsTrigger
@@ -227,6 +228,13 @@ class Callers:
 
     def deferrable_operator(self) -> None:
         self.operator(deferrable=True)
+
+    def check(self) -> None:
+        task = EngagementsCheckOperator(
+            task_id="task", consumer_number="{{ params.number }}", start=START, end=END, s3_bucket=self.bucket.name,
+            s3_key="day.jsonl",
+        )  # fmt: skip
+        self._run(task, task.execute)
 
     def sensor(self) -> None:
         task = EngagementsSensor(task_id="task", consumer_number="{{ params.number }}", start=START, end=END)

@@ -1,4 +1,4 @@
-"""What operator and sensor do with their arguments before they run: store them, and depend on who gives them."""
+"""What operators and sensor do with their arguments before they run: store them, and depend on who gives them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, task
 
+from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 
@@ -17,7 +18,8 @@ try:
 except ImportError:  # before Airflow 3.2
     from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
 
-KINDS = pytest.mark.parametrize("kind", [EngagementsToS3Operator, EngagementsSensor])
+ALL = (EngagementsToS3Operator, EngagementsCheckOperator, EngagementsSensor)
+KINDS = pytest.mark.parametrize("kind", ALL)
 NUMBER = "+15550001111"
 
 
@@ -25,15 +27,11 @@ def names_of(kind: type) -> list[str]:
     return sorted(set(inspect.signature(kind.__init__).parameters) - {"self", "kwargs"})
 
 
-ARGUMENTS = [
-    pytest.param(kind, name, id=f"{kind.__name__}-{name}")
-    for kind in (EngagementsToS3Operator, EngagementsSensor)
-    for name in names_of(kind)
-]
+ARGUMENTS = [pytest.param(kind, name, id=f"{kind.__name__}-{name}") for kind in ALL for name in names_of(kind)]
 
 
 def required(kind: type, *given: str) -> dict[str, Any]:
-    return {"s3_key": "key"} if kind is EngagementsToS3Operator and "s3_key" not in given else {}
+    return {"s3_key": "key"} if kind is not EngagementsSensor and "s3_key" not in given else {}
 
 
 @KINDS

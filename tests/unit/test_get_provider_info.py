@@ -73,11 +73,12 @@ def test_airflow_discovers_the_provider_under_the_name_of_its_distribution():
 
 def test_exactly_the_modules_of_the_package_are_named_and_import():
     info = get_provider_info()
-    lists = [item["python-modules"] for kind in ("hooks", "sensors", "triggers") for item in info[kind]]
+    lists = [item["python-modules"] for kind in ("hooks", "operators", "sensors", "triggers") for item in info[kind]]
     named = [*chain(*lists), *(transfer["python-module"] for transfer in info["transfers"])]
     modules = [import_module(name) for name in named]
     package = Path(import_module("airflow_provider_zcc").__file__ or "").parent
-    files = chain(*(package.joinpath(kind).glob("[!_]*.py") for kind in ("hooks", "sensors", "transfers", "triggers")))
+    kinds = ("hooks", "operators", "sensors", "transfers", "triggers")
+    files = chain(*(package.joinpath(kind).glob("[!_]*.py") for kind in kinds))
     assert sorted(module.__file__ or "" for module in modules) == sorted(map(str, files))
 
 

@@ -9,7 +9,7 @@ import pendulum
 import pytest
 from pytest_mock import MockerFixture
 
-from airflow_provider_zcc.interval import Interval, resolve_interval, wait_until_over
+from airflow_provider_zcc.interval import Interval, parse_length, resolve_interval, resolve_range, wait_until_over
 from airflow_provider_zcc.zoom.errors import InvalidQuery
 
 DAY = timedelta(days=1)
@@ -235,3 +235,81 @@ def test_an_interval_that_ends_within_a_minute_is_waited_for(seconds_left: float
     wait_until_over(Interval(end - DAY, end))
     [slept] = sleep.call_args.args
     assert max(seconds_left, 0.0) - 5 < slept <= max(seconds_left, 0.0)
+
+
+#: A Wednesday.
+NOW = pendulum.datetime(2026, 11, 18, 9, 47, 31, 5)
+
+
+def range_of(context: dict[str, Any], **given: Any) -> Interval:
+    lengths = {name: parse_length(name, given.pop(name, "P1D")) for name in ("lookback", "every")}
+    return resolve_range(context, **{"start": None, "end": None, "now": NOW} | lengths | given)
+
+
+@pytest.mark.parametrize(
+    ("context", "end"),
+    [
+        pytest.param(REAL, NEXT, id="a real interval"),
+        pytest.param(
+            {"data_interval_start": FIRST, "data_interval_end": NEXT.add(hours=1.5)}, NEXT.add(hours=1.5), id="odd"
+        ),
+        pytest.param(NO_LENGTH, NEXT, id="no length"),
+        pytest.param({"data_interval_start": NOW, "data_interval_end": NOW}, NOW.start_of("day"), id="manual"),
+        pytest.param(ABSENT, NOW.start_of("day"), id="asset-triggered"),
+        pytest.param(PARTITIONED | NONE, NOW.start_of("day"), id="partitioned"),
+    ],
+)
+def test_the_range_ends_where_the_runs_interval_does_or_now(context: dict[str, Any], end: datetime):
+    assert range_of(context, lookback="P7D") == (end - 7 * DAY, end)
+
+
+@pytest.mark.parametrize(
+    ("every", "end"),
+    [
+        ("PT15M", "2026-11-18T09:45:00+00:00"),
+        ("PT1H", "2026-11-18T09:00:00+00:00"),
+        (timedelta(hours=6), "2026-11-18T05:00:00+00:00"),
+        ("P1D", "2026-11-17T23:00:00+00:00"),
+        ("P1W", "2026-11-15T23:00:00+00:00"),
+        (timedelta(days=7), "2026-11-15T23:00:00+00:00"),
+        ("P1M", "2026-10-31T23:00:00+00:00"),
+        ("P3M", "2026-09-30T22:00:00+00:00"),
+        ("P1Y", "2025-12-31T23:00:00+00:00"),
+    ],
+)
+def test_an_end_that_is_not_given_is_rounded_down_in_the_timezone_of_the_dag(every: Any, end: str):
+    assert range_of(BERLIN_DAG, every=every).end.isoformat() == end
+
+
+@pytest.mark.parametrize("end", ["2026-10-26", " 2026-10-26\n", "2026-10-25T23:00:00Z", MIDNIGHTS[0].values[0][2]])
+@pytest.mark.parametrize(
+    ("given", "start"),
+    [
+        ({"start": "2026-10-20"}, "2026-10-19T22:00:00+00:00"),
+        ({"start": "2026-10-20T00:00:00+00:00"}, "2026-10-20T00:00:00+00:00"),
+        ({"lookback": "P1D"}, "2026-10-24T22:00:00+00:00"),
+        ({"lookback": "P1M"}, "2026-09-25T22:00:00+00:00"),
+    ],
+)
+def test_a_date_is_a_midnight_in_the_timezone_of_the_dag(end: Any, given: dict[str, Any], start: str):
+    found = range_of(BERLIN_DAG, end=end, **given)
+    assert [bound.isoformat() for bound in found] == [start, "2026-10-25T23:00:00+00:00"]
+
+
+def test_a_start_may_be_given_without_an_end():
+    assert range_of(REAL, start="2026-10-01") == (pendulum.datetime(2026, 10, 1), NEXT)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"start": "2026-02-30"}, "start is not a date: '2026-02-30'"),
+        ({"end": "2026-11-01T00:00:00"}, "end has no timezone"),
+        ({"end": "tomorrow"}, "end is not an ISO 8601 time"),
+        ({"start": "2026-11-04"}, "is not after start"),
+        ({"lookback": "P9999Y"}, "lookback is .* too long"),
+    ],
+)
+def test_a_range_that_is_none_is_an_error(given: dict[str, Any], words: str):
+    with pytest.raises(InvalidQuery, match=words):
+        range_of(REAL, **given)

@@ -1,0 +1,190 @@
+"""Which intervals are in S3 as Zoom has them now, which have to be read, and what that takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pendulum
+from pendulum import FixedTimezone, Timezone
+
+from airflow_provider_zcc.interval import Interval, shift
+from airflow_provider_zcc.zoom.errors import InvalidQuery
+from airflow_provider_zcc.zoom.query import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from airflow_provider_zcc.s3.lookup import StoredObject
+
+#: Intervals that are looked at: eleven years of hours, or more than an hour of requests.
+_MOST_INTERVALS = 100_000
+#: Pages that are read one after the other, about.
+_MOST_UNSPLIT_PAGES = 8
+
+
+class Status(StrEnum):
+    """What an interval's object is, compared with what Zoom counts now."""
+
+    MISSING = "missing"
+    UNTRACKED = "untracked"
+    SHORT = "short"
+    DUE = "due"
+    SURPLUS = "surplus"
+    COMPLETE = "complete"
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether engagements are missing from S3, or may be."""
+        return self in (Status.MISSING, Status.UNTRACKED, Status.SHORT)
+
+    @property
+    def is_to_be_read(self) -> bool:
+        """Whether the interval has to be read."""
+        return self.is_gap or self is Status.DUE
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about an interval.
+
+    :param interval: the interval.
+    :param status: what follows from the two numbers, and the manifest.
+    :param in_s3: engagements in the object; None if that is unknown.
+    :param in_zoom: engagements that Zoom counts now.
+    """
+
+    interval: Interval
+    status: Status
+    in_s3: int | None
+    in_zoom: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What reading takes.
+
+    :param engagements: how many Zoom counts.
+    :param requests: to Zoom, about.
+    :param requests_per_second: the rate at which they are sent.
+    """
+
+    engagements: int
+    requests: int
+    requests_per_second: float
+
+    @property
+    def seconds(self) -> float:
+        """How long the requests take."""
+        return round(self.requests / self.requests_per_second, 1)
+
+
+def intervals_between(
+    start: datetime, end: datetime, every: timedelta, timezone: Timezone | FixedTimezone
+) -> list[Interval]:
+    """Return the whole intervals in ``[start, end)``, in UTC.
+
+    Each bound is so many lengths after ``start``, so months that begin on the 31st do not drift.
+
+    :param start: start of the first interval.
+    :param end: end of the last one, at the latest.
+    :param every: length of an interval.
+    :param timezone: whose days and months these are.
+    :raises InvalidQuery: if these are more than anybody reads.
+    """
+    first = pendulum.instance(start).in_timezone(timezone)
+    bounds = [first.in_timezone("UTC")]
+    while (bound := shift(first, every, len(bounds), name="every").in_timezone("UTC")) <= end:
+        bounds.append(bound)
+        if len(bounds) > _MOST_INTERVALS:
+            raise InvalidQuery(
+                f"From {start} to {end} there are more than {_MOST_INTERVALS:,} intervals of {every}. Use a later "
+                "start or a longer every."
+            )
+    return [Interval(*pair) for pair in pairwise(bounds)]
+
+
+def last_reread(
+    end: datetime, ages: Sequence[timedelta], timezone: Timezone | FixedTimezone, now: datetime
+) -> datetime | None:
+    """Return when an interval was due for another read for the last time; None if it never was.
+
+    :param end: end of the interval.
+    :param ages: how old an interval is each time that it is due.
+    :param timezone: whose days and months these are.
+    :param now: the time.
+    """
+    local = pendulum.instance(end).in_timezone(timezone)
+    rereads = [shift(local, age, 1, name="reread_after").in_timezone("UTC") for age in ages]
+    return max((reread for reread in rereads if reread <= now), default=None)
+
+
+def assess(
+    interval: Interval,
+    stored: StoredObject | None,
+    in_zoom: int,
+    *,
+    filters: Mapping[str, Any],
+    reread: datetime | None,
+) -> Finding:
+    """Compare an object with what Zoom counts.
+
+    Where Zoom counts fewer engagements than the object holds, reading could only lose some, whatever else is wrong.
+
+    :param interval: the interval.
+    :param stored: its object; None if there is none.
+    :param in_zoom: engagements that Zoom counts now.
+    :param filters: those of the count, as a manifest has them.
+    :param reread: when the interval was due for another read for the last time; None if it never was.
+    """
+    manifest = stored.manifest if stored else None
+    if stored is None:
+        return Finding(interval, Status.MISSING, 0, in_zoom)
+    if manifest is None:
+        status = Status.SURPLUS if stored.min_records and not in_zoom else Status.UNTRACKED
+        return Finding(interval, status, None, in_zoom)
+    known = manifest.records if manifest.reported is None else manifest.reported
+    if in_zoom < max(known, manifest.records):
+        status = Status.SURPLUS
+    elif _timestamps(manifest.interval) != _timestamps(interval) or not _are_same(manifest.filters, filters):
+        status = Status.UNTRACKED
+    elif in_zoom > known:
+        status = Status.SHORT
+    elif reread and manifest.read_at < reread:
+        status = Status.DUE
+    else:
+        status = Status.COMPLETE
+    return Finding(interval, status, manifest.records, in_zoom)
+
+
+def plan(findings: Iterable[Finding], requests_per_second: float) -> Plan:
+    """Return what it takes to read the intervals that have to be.
+
+    :param findings: what was found out.
+    :param requests_per_second: the rate at which requests are sent.
+    """
+    counts = [finding.in_zoom for finding in findings if finding.status.is_to_be_read]
+    return Plan(sum(counts), sum(map(_requests_for, counts)), requests_per_second)
+
+
+def _requests_for(count: int) -> int:
+    pages = max(1, math.ceil(count / PAGE_SIZE))
+    # More engagements are read in parts: the first page twice, and several last pages that are not full.
+    return pages + 2 if pages > _MOST_UNSPLIT_PAGES else pages
+
+
+def _timestamps(interval: Interval) -> list[float]:
+    """Return what two intervals can be compared by: in an hour that is repeated, equal times may differ."""
+    return [bound.timestamp() for bound in interval]
+
+
+def _are_same(filters: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Return whether two mean the same: several channels may be in any order."""
+    in_order = [
+        {name: sorted(value) if isinstance(value, list) else value for name, value in given.items()}
+        for given in (filters, others)
+    ]
+    return in_order[0] == in_order[1]

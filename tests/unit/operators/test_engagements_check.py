@@ -1,0 +1,388 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pendulum
+import pytest
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+
+from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
+from airflow_provider_zcc.s3.location import Location
+from airflow_provider_zcc.s3.manifest import Manifest, dump_manifest, manifest_location
+from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
+from tests.unit.conftest import END, QUIET, START, Bucket, StartZoom, asked_nothing, context_of, refusing
+from tests.zoom_simulator.data import NUMBERS, Engagements
+from tests.zoom_simulator.server import SimulatorServer
+
+KEY = "date={start:%Y-%m-%d}/engagements.jsonl"
+DAY = timedelta(days=1)
+COVERAGE = {
+    "intervals", "complete", "missing", "untracked", "short", "due", "surplus", "engagements", "requests", "seconds",
+    "to_read",
+}  # fmt: skip
+BERLIN = SimpleNamespace(timezone=pendulum.timezone("Europe/Berlin"))
+
+MakeTask = Callable[..., EngagementsCheckOperator]
+Store = Callable[..., None]
+Logged = Callable[[], str]
+
+
+@pytest.fixture
+def make_task(bucket: Bucket) -> MakeTask:
+    """A check of the chosen day, never due, unless told otherwise."""
+
+    def make(**arguments: Any) -> EngagementsCheckOperator:
+        chosen = {"s3_bucket": bucket.name, "s3_key": KEY, "start": START, "end": END, "reread_after": ()} | arguments
+        return EngagementsCheckOperator(task_id="check", **chosen)
+
+    return make
+
+
+@pytest.fixture
+def store(zoom: SimulatorServer, bucket: Bucket) -> Store:
+    """Put an object of a day with its manifest, which says what Zoom has, unless told otherwise."""
+
+    def put(start: datetime = START, body: bytes = b"{}\n" * 9, **changes: Any) -> None:
+        location = Location(bucket.name, f"date={start:%Y-%m-%d}/engagements.jsonl")
+        etag = bucket.client.put_object(Bucket=bucket.name, Key=location.key, Body=body)["ETag"]
+        count = len(zoom.simulator.truth(start, start + DAY))
+        known: dict[str, Any] = {
+            "uri": location.uri, "etag": etag, "start": start, "end": start + DAY, "filters": {}, "records": count,
+            "reported": count, "bytes": len(body), "uncompressed_bytes": len(body), "sha256": "0", "requests": 1,
+            "read_at": start + DAY, "provider_version": "0",
+        }  # fmt: skip
+        relative = {name: known[name] + change for name, change in changes.items() if isinstance(change, int)}
+        bucket.put(manifest_location(location).key, dump_manifest(Manifest(**known | changes | relative)))
+
+    return put
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Logged:
+    """What was logged so far: Airflow's loggers write to the one or the other."""
+    caplog.set_level(logging.INFO)
+    return lambda: caplog.text + "".join(capfd.readouterr())
+
+
+def check(task: EngagementsCheckOperator, **context: Any) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    """Return what a task returns, and its XCom."""
+    told = context_of(**context)
+    return task.execute(told), told["ti"].xcoms["coverage"]
+
+
+def statuses(coverage: dict[str, Any]) -> dict[str, int]:
+    """Return how many intervals have each status that any has."""
+    return {name: coverage[name] for name in ("complete", "surplus", *sorted(READ)) if coverage[name]}
+
+
+READ = {"missing", "untracked", "short", "due"}
+LATER = {"read_at": datetime.now(UTC)}
+
+
+class TestStatus:
+    @pytest.mark.parametrize(
+        ("status", "manifest", "arguments"),
+        [
+            pytest.param("complete", {}, {}, id="what Zoom has"),
+            pytest.param("complete", {"records": -1}, {}, id="incomplete, and accepted as such"),
+            pytest.param("complete", {"reported": None}, {}, id="as many as Zoom has"),
+            pytest.param("complete", LATER, {"reread_after": DAY}, id="read since"),
+            pytest.param("complete", {}, {"reread_after": "P300Y"}, id="not yet due"),
+            pytest.param("untracked", {"etag": '"0"'}, {}, id="overwritten"),
+            pytest.param("untracked", {"end": END + DAY}, {}, id="another interval"),
+            pytest.param("untracked", {"filters": {"channel": "voice"}}, {}, id="other filters"),
+            pytest.param("short", {"reported": -1}, {}, id="listed since"),
+            pytest.param("short", {"reported": None, "records": -1}, {}, id="fewer than Zoom has"),
+            pytest.param("short", {"reported": -1}, {"reread_after": DAY}, id="short, and due"),
+            pytest.param("due", {}, {"reread_after": "P1D"}, id="due"),
+            pytest.param("due", {}, {"reread_after": "PT1H, P300Y"}, id="due at one of the ages"),
+            pytest.param("surplus", {"reported": 1}, {}, id="deleted since"),
+            pytest.param("surplus", {"reported": None, "records": 1}, {}, id="more than Zoom has"),
+            pytest.param(
+                "surplus", {"reported": -1, "records": 1}, {}, id="more than Zoom has, though it reported fewer"
+            ),
+            pytest.param("surplus", {"reported": 1, "end": END + DAY}, {}, id="another interval with more"),
+            pytest.param("surplus", {"reported": 1, "filters": {"channel": "voice"}}, {}, id="other filters, more"),
+            pytest.param("surplus", {"reported": 1}, {"reread_after": DAY}, id="surplus, and due"),
+        ],
+    )
+    def test_it_follows_from_the_manifest_and_the_count_of_zoom(
+        self,
+        zoom: SimulatorServer,
+        store: Store,
+        make_task: MakeTask,
+        *,
+        status: str,
+        manifest: dict[str, Any],
+        arguments: dict[str, Any],
+    ):
+        store(**manifest)
+        returned, coverage = check(make_task(**arguments))
+        assert statuses(coverage) == {status: 1}
+        assert returned == ([{"start": START.isoformat(), "end": END.isoformat()}] if status in READ else [])
+        assert coverage["engagements"] == len(zoom.simulator.truth(START, END))
+        assert zoom.simulator.stats.api_requests == 1
+
+    @pytest.mark.parametrize(
+        ("day", "body", "status"),
+        [
+            pytest.param((START, END), None, "missing", id="no object"),
+            pytest.param(QUIET, None, "missing", id="no object of a day without engagements"),
+            pytest.param((START, END), b"{}" * 99, "untracked", id="no manifest"),
+            pytest.param(QUIET, b"", "untracked", id="an empty object without manifest"),
+            pytest.param(QUIET, b"{}" * 99, "surplus", id="an object without manifest, and nothing in Zoom"),
+        ],
+    )
+    @pytest.mark.usefixtures("zoom")
+    def test_an_object_without_manifest_is_read_unless_zoom_has_nothing(
+        self, bucket: Bucket, make_task: MakeTask, day: tuple[datetime, datetime], body: bytes | None, status: str
+    ):
+        if body is not None:
+            bucket.put(f"date={day[0]:%Y-%m-%d}/engagements.jsonl", body)
+        returned, coverage = check(make_task(start=day[0], end=day[1]))
+        assert statuses(coverage) == {status: 1}
+        assert bool(returned) == (status in READ)
+
+    def test_a_manifest_that_cannot_be_read_is_none(self, store: Store, bucket: Bucket, make_task: MakeTask):
+        store()
+        bucket.put("date=2026-11-03/_engagements.jsonl.manifest.json", b"{")
+        assert statuses(check(make_task())[1]) == {"untracked": 1}
+
+    @pytest.mark.parametrize(
+        ("filters", "arguments"),
+        [
+            ({"channel": "voice"}, {"channel": "Voice"}),
+            ({"channel_types": ["voice", "sms"]}, {"channel_types": "sms,voice"}),
+            ({"consumer_number": "***"}, {"consumer_number": NUMBERS[1], "timezone": "UTC"}),
+            ({"timezone": "Europe/Berlin"}, {"timezone": "Europe/Berlin"}),
+        ],
+    )
+    def test_an_object_that_was_read_with_the_same_filters_is_complete(
+        self,
+        zoom: SimulatorServer,
+        store: Store,
+        make_task: MakeTask,
+        filters: dict[str, Any],
+        arguments: dict[str, Any],
+    ):
+        wanted = {name: value for name, value in arguments.items() if name != "timezone"}
+        count = len(zoom.simulator.truth(START, END, **wanted | ({"channel": "voice"} if "channel" in wanted else {})))
+        difference = count - len(zoom.simulator.truth(START, END))
+        store(filters=filters, reported=difference, records=difference)
+        coverage = check(make_task(**arguments))[1]
+        assert (coverage["complete"], coverage["engagements"]) == (1, count)
+
+
+class TestResult:
+    @pytest.fixture
+    def week(self, store: Store) -> None:
+        """A week of days: complete, missing, short, surplus, due, and two without an object."""
+        store(START, **LATER)
+        store(START + 2 * DAY, reported=-1, records=-2, **LATER)
+        store(START + 3 * DAY, reported=5, **LATER)
+        store(START + 4 * DAY)
+
+    @pytest.mark.usefixtures("week")
+    def test_what_is_to_be_read_is_returned_oldest_first_with_its_cost(
+        self, zoom: SimulatorServer, make_task: MakeTask, logged: Logged
+    ):
+        returned, coverage = check(make_task(end=START + 7 * DAY, reread_after=("P1D",)))
+        assert [bounds["start"][:10] for bounds in returned] == [
+            "2026-11-04", "2026-11-05", "2026-11-07", "2026-11-08", "2026-11-09",
+        ]  # fmt: skip
+        assert set(coverage) == COVERAGE
+        assert coverage["intervals"] == zoom.simulator.stats.api_requests == 7
+        assert statuses(coverage) == {"complete": 1, "missing": 3, "short": 1, "due": 1, "surplus": 1}
+        assert coverage["engagements"] == len(zoom.simulator.truth(START, START + 7 * DAY))
+        counts = [len(zoom.simulator.truth(START + n * DAY, START + (n + 1) * DAY)) for n in range(7)]
+        assert coverage["requests"] == sum(max(1, -(-counts[n] // 100)) for n in (1, 2, 4, 5, 6))
+        assert coverage["seconds"] == round(coverage["requests"] / 1_000, 1)
+        assert coverage["to_read"][1] == {
+            "start": "2026-11-05T00:00:00+00:00",
+            "end": "2026-11-06T00:00:00+00:00",
+            "status": "short",
+            "in_s3": counts[2] - 2,
+            "in_zoom": counts[2],
+        }
+        assert [{"start": found["start"], "end": found["end"]} for found in coverage["to_read"]] == returned
+        log = logged()
+        words = [f"{coverage['requests']} requests", "2026-11-05", "fewer engagements than S3 holds"]
+        assert [word for word in words if word not in log] == []
+
+    @pytest.mark.usefixtures("week")
+    def test_no_more_are_returned_than_a_task_can_be_mapped_over(
+        self, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch, logged: Logged
+    ):
+        monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")
+        returned, coverage = check(make_task(end=START + 7 * DAY))
+        assert [bounds["start"][:10] for bounds in returned] == ["2026-11-04", "2026-11-05"]
+        assert coverage["missing"] == 3
+        assert len(coverage["to_read"]) == 4
+        [warning] = [line for line in logged().splitlines() if "max_map_length" in line]
+        assert "2026-11-08" in warning
+
+    @pytest.mark.usefixtures("week")
+    def test_gaps_can_fail_the_task_with_a_message_for_an_alert(self, make_task: MakeTask):
+        context = context_of()
+        with pytest.raises(AirflowFailException) as raised:
+            make_task(end=START + 7 * DAY, on_gaps="fail", reread_after=DAY).execute(context)
+        words = ["4 of 7", "2026-11-04", "missing", "2026-11-05", "short", "2026-11-08", "expand_kwargs"]
+        assert [word for word in words if word not in str(raised.value)] == []
+        # Neither due nor surplus is a gap.
+        assert [day for day in ("2026-11-06T", "2026-11-07T") if day in str(raised.value)] == []
+        assert context["ti"].xcoms["coverage"]["due"] == 1
+
+    def test_what_is_only_due_or_surplus_is_no_gap(self, store: Store, make_task: MakeTask):
+        store()
+        store(START - DAY, reported=9)
+        returned, coverage = check(make_task(start=START - DAY, on_gaps="fail", reread_after=DAY))
+        assert statuses(coverage) == {"due": 1, "surplus": 1}
+        assert [bounds["start"] for bounds in returned] == [START.isoformat()]
+
+    @pytest.mark.usefixtures("zoom")
+    def test_without_xcoms_none_is_pushed(self, make_task: MakeTask):
+        context = context_of()
+        assert len(make_task(do_xcom_push=False).execute(context)) == 1
+        assert context["ti"].xcoms == {}
+
+    @pytest.mark.usefixtures("zoom")
+    def test_the_xcom_names_the_first_hundred(self, make_task: MakeTask):
+        returned, coverage = check(make_task(every="PT1H", s3_key="{start}", start=END - 5 * DAY))
+        assert (len(returned), coverage["missing"], len(coverage["to_read"])) == (120, 120, 100)
+
+    @pytest.mark.usefixtures("zoom")
+    def test_an_operator_that_is_mapped_over_the_result_fills_the_gaps(self, bucket: Bucket, make_task: MakeTask):
+        with DAG("dag", schedule=None):
+            task = make_task(start=START - DAY)
+            read = EngagementsToS3Operator.partial(task_id="read", s3_key=KEY).expand_kwargs(task.output)
+        assert read.upstream_task_ids == {"check"}
+        for bounds in check(task)[0]:
+            EngagementsToS3Operator(task_id="read", s3_bucket=bucket.name, s3_key=KEY, **bounds).execute(context_of())
+        assert {f"date=2026-11-0{day}/engagements.jsonl" for day in (2, 3)} <= set(bucket.keys())
+        assert statuses(check(task)[1]) == {"complete": 2}
+
+
+class TestIntervals:
+    @pytest.mark.parametrize(
+        ("arguments", "starts"),
+        [
+            pytest.param(
+                {"start": "2026-10-24", "end": "2026-10-27"},
+                ["2026-10-24T00:00:00+02:00", "2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00"],
+                id="days, of which one has 25 hours",
+            ),
+            pytest.param(
+                {"start": "2026-10-25T01:00:00+02:00", "end": "2026-10-25T04:00:00+01:00", "every": "PT1H"},
+                [
+                    "2026-10-25T01:00:00+02:00",
+                    "2026-10-25T02:00:00+02:00",
+                    "2026-10-25T02:00:00+01:00",
+                    "2026-10-25T03:00:00+01:00",
+                ],
+                id="hours, of which one comes twice",
+            ),
+            pytest.param(
+                {"end": "2026-11-02", "lookback": "P2W", "every": "P1W"},
+                ["2026-10-19T00:00:00+02:00", "2026-10-26T00:00:00+01:00"],
+                id="weeks",
+            ),
+            pytest.param(
+                {"start": "2026-08-31", "end": "2026-11-01", "every": "P1M"},
+                ["2026-08-31T00:00:00+02:00", "2026-09-30T00:00:00+02:00"],
+                id="months, whole ones only",
+            ),
+        ],
+    )
+    @pytest.mark.usefixtures("zoom")
+    def test_they_are_the_calendars_in_the_timezone_of_the_dag(
+        self, make_task: MakeTask, arguments: dict[str, Any], starts: list[str]
+    ):
+        task = make_task(**{"start": None, "s3_key": "{start}"} | arguments)
+        assert [bounds["start"] for bounds in check(task, dag=BERLIN)[0]] == starts
+
+    def test_an_hour_that_comes_twice_is_counted_twice(self, start_zoom: StartZoom, make_task: MakeTask):
+        again = datetime(2026, 10, 25, 1, tzinfo=UTC)
+        start_zoom(Engagements([int(again.timestamp()) + 60]))
+        task = make_task(start=again - DAY / 24, end=again + DAY / 24, every="PT1H", s3_key="{start}")
+        coverage = check(task, dag=BERLIN)[1]
+        assert [hour["in_zoom"] for hour in coverage["to_read"]] == [0, 1]
+
+    def test_those_that_are_not_over_are_left_out(self, zoom: SimulatorServer, make_task: MakeTask):
+        today = pendulum.today("UTC")
+        returned, _ = check(make_task(start=today.subtract(days=2), end=today.add(days=3)))
+        assert [bounds["end"] for bounds in returned] == [today.subtract(days=1).isoformat(), today.isoformat()]
+        assert zoom.simulator.stats.api_requests == 2
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ({"start": END - DAY / 2}, "no whole interval"),
+            ({"every": "P1M"}, "no whole interval"),
+            ({"start": "2026-11-31"}, "start is not a date"),
+            ({"start": "2026-11-03T00:00:00"}, "start has no timezone"),
+            ({"start": END}, "is not after start"),
+            ({"every": "daily"}, "every is not a length"),
+            ({"lookback": "-P1D"}, "lookback is not a length"),
+            ({"reread_after": ("P1D", "a week")}, "reread_after is not a length"),
+            ({"reread_after": 7}, "Invalid reread_after 7"),
+            ({"every": timedelta(microseconds=1)}, "more than"),
+            ({"on_gaps": "warn"}, "Invalid on_gaps 'warn'. Use one of 'return', 'fail'"),
+            ({"verify": " "}, "Invalid verify"),
+            ({"aws_conn_id": 1}, "Invalid aws_conn_id"),
+            ({"channel": "fax"}, "channel"),
+            ({"s3_key": "day.jsonl", "start": START - DAY}, "the same name"),
+            ({"s3_key": "{start:%d}", "start": "2026-08-01"}, "the same name"),
+            ({"s3_key": "{start:%Y-%m-%d}", "every": "PT1H"}, "the same name"),
+            ({"s3_bucket": "no-such-bucket"}, "does not exist"),
+        ],
+    )
+    def test_arguments_that_cannot_be_right_fail_the_task_before_any_request(
+        self, zoom: SimulatorServer, make_task: MakeTask, arguments: dict[str, Any], words: str
+    ):
+        with pytest.raises(AirflowFailException, match=words):
+            make_task(**arguments).execute(context_of())
+        assert asked_nothing(zoom)
+
+    @pytest.mark.usefixtures("zoom")
+    def test_one_interval_needs_no_placeholder(self, make_task: MakeTask):
+        assert check(make_task(s3_key="day.jsonl"))[1]["missing"] == 1
+
+
+class TestArguments:
+    def test_templates_are_rendered(self, zoom: SimulatorServer, make_task: MakeTask):
+        task = make_task(
+            start="{{ params.day }}", end="{{ params.end }}", every="PT{{ 24 }}H", reread_after=("P{{ 1 }}D",),
+            s3_key="{{ params.team }}/{start:%Y-%m-%d}", channel="{{ params.channel }}",
+        )  # fmt: skip
+        params = {"day": "2026-11-03", "end": "2026-11-04", "team": "a", "channel": "voice"}
+        context = context_of(params=params)
+        task.render_template_fields(context)
+        task.execute(context)
+        coverage = context["ti"].xcoms["coverage"]
+        assert coverage["engagements"] == len(zoom.simulator.truth(START, END, channel="voice")) > 0
+        assert coverage["missing"] == 1
+
+    @pytest.mark.usefixtures("zoom")
+    def test_the_number_of_a_consumer_is_in_no_log_xcom_or_result(
+        self, zoom: SimulatorServer, make_task: MakeTask, logged: Logged
+    ):
+        task, context = make_task(consumer_number=NUMBERS[1]), context_of()
+        task.render_template_fields(context)
+        returned = task.execute(context)
+        assert context["ti"].xcoms["coverage"]["engagements"] == len(
+            zoom.simulator.truth(START, END, consumer_number=NUMBERS[1])
+        )
+        written = logged() + str(context["ti"].xcoms) + str(returned)
+        assert NUMBERS[1] not in written
+        assert "consumer_number" not in task.template_fields
+
+
+class TestFailures:
+    def test_a_permanent_error_of_zoom_fails_the_task(self, zoom: SimulatorServer, make_task: MakeTask):
+        zoom.simulator.faults = [refusing(403, 9001, "No permission.")]
+        with pytest.raises(AirflowFailException, match="No permission"):
+            make_task(start=START - 5 * DAY).execute(context_of())

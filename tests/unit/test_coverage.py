@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+import pytest
+
+from airflow_provider_zcc.coverage import Finding, Status, intervals_between, last_reread, plan
+from airflow_provider_zcc.interval import Interval
+from airflow_provider_zcc.zoom.errors import InvalidQuery
+
+UTC = pendulum.timezone("UTC")
+BERLIN = pendulum.timezone("Europe/Berlin")
+#: Where a midnight of 2018 did not exist.
+SAO_PAULO = pendulum.timezone("America/Sao_Paulo")
+DAY = timedelta(days=1)
+MONTH = pendulum.duration(months=1)
+
+
+@pytest.mark.parametrize(
+    ("every", "timezone", "start", "bounds"),
+    [
+        pytest.param(MONTH, UTC, (2026, 1, 31), ["01-31", "02-28", "03-31", "04-30"], id="months do not drift"),
+        pytest.param(pendulum.duration(weeks=1), BERLIN, (2026, 10, 19), ["10-19", "10-26", "11-02"], id="weeks"),
+        pytest.param(DAY, BERLIN, (2026, 10, 24), ["10-24", "10-25", "10-26"], id="a day of 25 hours"),
+        pytest.param(DAY, BERLIN, (2026, 3, 28), ["03-28", "03-29", "03-30"], id="a day of 23 hours"),
+    ],
+)
+def test_intervals_are_the_calendars(
+    every: timedelta, timezone: pendulum.Timezone, start: tuple[int, int, int], bounds: list[str]
+):
+    first = pendulum.datetime(*start, tz=timezone)
+    last = pendulum.parse(f"2026-{bounds[-1]}", tz=timezone)
+    intervals = intervals_between(first, last, every, timezone)
+    local = [bound.in_timezone(timezone) for bound in (intervals[0].start, *(interval.end for interval in intervals))]
+    assert [bound.format("MM-DD HH:mm") for bound in local] == [f"{bound} 00:00" for bound in bounds]
+
+
+def test_a_midnight_that_does_not_exist_moves_one_bound_only():
+    first, last = (pendulum.datetime(2018, 11, day, tz=SAO_PAULO) for day in (3, 5))
+    [saturday, sunday] = intervals_between(first, last, DAY, SAO_PAULO)
+    assert saturday.end == sunday.start == pendulum.datetime(2018, 11, 4, 3)
+    assert sunday.end == last
+
+
+def test_only_whole_intervals_are_looked_at():
+    start = pendulum.datetime(2026, 11, 2)
+    assert intervals_between(start, start + 1.9 * DAY, DAY, UTC) == [(start, start + DAY)]
+    assert intervals_between(start, start + 0.9 * DAY, DAY, UTC) == []
+
+
+def test_more_intervals_than_anybody_reads_are_an_error():
+    start = pendulum.datetime(2026, 11, 2)
+    with pytest.raises(InvalidQuery, match="Use a later start or a longer every"):
+        intervals_between(start, start + DAY, timedelta(milliseconds=1), UTC)
+
+
+@pytest.mark.parametrize(
+    ("hours", "expected"),
+    [(23, None), (24.5, None), (25, 25), (24 * 7, 25), (24 * 7 + 1, 24 * 7 + 1), (24 * 900, 24 * 7 + 1)],
+)
+def test_the_ages_of_an_interval_are_counted_in_days_of_the_calendar(hours: float, expected: float | None):
+    end = pendulum.datetime(2026, 10, 25, tz=BERLIN).in_timezone("UTC")
+    reread = last_reread(end, [DAY, 7 * DAY], BERLIN, end + timedelta(hours=hours))
+    assert reread == (None if expected is None else end + timedelta(hours=expected))
+
+
+def test_the_plan_is_about_what_is_to_be_read():
+    interval = Interval(pendulum.datetime(2026, 11, 2), pendulum.datetime(2026, 11, 3))
+    counts = {Status.MISSING: 0, Status.SHORT: 101, Status.DUE: 10_000, Status.SURPLUS: 500, Status.COMPLETE: 500}
+    cost = plan([Finding(interval, status, None, count) for status, count in counts.items()], 20)
+    assert cost.engagements == 10_101
+    assert 103 <= cost.requests <= 110
+    assert cost.seconds == pytest.approx(cost.requests / 20, abs=0.1)
