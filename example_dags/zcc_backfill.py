@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, Asset, Param
-from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
 
+from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 
 # The same for both tasks: where a day is in S3. A filter such as queue_id="…" belongs here too.

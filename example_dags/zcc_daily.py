@@ -3,9 +3,9 @@ Yesterday's Zoom Contact Center engagements in S3, every day, and the days befor
 
 1. `engagements_to_s3` writes the day that the run is for. `CronDataIntervalTimetable` gives each run its day. On
    Airflow 3, a plain `"@daily"` does not: its data interval has no length, and the task would fail.
-2. `check_last_week` compares the last eight days in S3 with what Zoom lists now, at the cost of one request a day. An
-   engagement that was open at midnight is listed after it ends, so a day may be short. A day that could not be read is
-   missing. Notes and dispositions are edited later, so each day is due for another read after one and after seven days.
+2. `check` compares the last ten days in S3 with what Zoom lists now, at the cost of one request a day. An engagement
+   that was open at midnight is listed after it ends, so a day may be short. A day that could not be read is missing.
+   Notes and dispositions are edited later, so each day is due for another read after one day and after seven.
 3. `read_again` reads the days that the check returns. An object whose bytes have not changed stays untouched.
 
 If the first task fails, the check still runs, finds that day missing, and the third task reads it.
@@ -18,8 +18,8 @@ from datetime import timedelta
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, Asset
 from airflow.timetables.interval import CronDataIntervalTimetable
-from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
 
+from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 
 # The same for all three tasks: where a day is in S3. A filter such as queue_id="…" belongs here too.
@@ -42,10 +42,8 @@ with DAG(
     tags=["zoom", "zoom-contact-center"],
 ) as dag:
     write = EngagementsToS3Operator(task_id="engagements_to_s3", outlets=[Asset("zoom_engagements")], **DAY)
-    # A day is due for the last time seven days after its end, so the check has to look back eight.
-    check = EngagementsCheckOperator(
-        task_id="check_last_week", lookback=timedelta(days=8), trigger_rule="all_done", **DAY
-    )
+    # A day is due for the last time seven days after its end: eight days would do, if no run ever failed.
+    check = EngagementsCheckOperator(task_id="check", lookback=timedelta(days=10), trigger_rule="all_done", **DAY)
     EngagementsToS3Operator.partial(
         task_id="read_again",
         outlets=[Asset("zoom_engagements")],

@@ -70,6 +70,9 @@ class Bucket:
         found = [found["Key"] for found in self.client.list_objects_v2(Bucket=self.name).get("Contents", [])]
         return [key for key in found if not key.rpartition("/")[2].startswith("_")]
 
+    def holds(self, key: str) -> bool:
+        return key in self.keys()
+
     def manifest(self, key: str) -> dict[str, Any]:
         folder, slash, name = key.rpartition("/")
         return json.loads(self.body(f"{folder}{slash}_{name}.manifest.json"))

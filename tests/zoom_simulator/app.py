@@ -304,8 +304,7 @@ class ZoomSimulator:
             offset = self._open_page_token(query.page_token, signature)
             if fault and fault.kind == "again":
                 offset -= query.page_size
-        found = self._numbers(query.first, query.last, query.wanted, self.config.order)
-        numbers = self.history.listed(self.engagements, found)
+        numbers = self._numbers(query.first, query.last, query.wanted, self.config.order, self.history.moment)
         page = numbers[offset : offset + query.page_size]
         following = 0 if fault and fault.kind == "loop" else offset + query.page_size
         style = TimeStyle(query.clock, query.with_offset and self.config.offset_times)
@@ -325,8 +324,16 @@ class ZoomSimulator:
         body = f'{head[:-1]}, "engagements": [{",".join(records)}]}}'
         return Response(200, body.encode(), tuple(headers.items()))
 
-    def _find(self, first: int, last: int, wanted: tuple[tuple[str, str], ...], order: str) -> Sequence[int]:
-        numbers = self.engagements.between(first, last, passing(wanted) if wanted else None)
+    def _find(
+        self,
+        first: int,
+        last: int,
+        wanted: tuple[tuple[str, str], ...],
+        order: str,
+        moment: object,  # noqa: ARG002  what is found is kept for one moment
+    ) -> Sequence[int]:
+        found = self.engagements.between(first, last, passing(wanted) if wanted else None)
+        numbers = self.history.listed(self.engagements, found)
         if order == "shuffled":
             return sorted(numbers, key=lambda number: hashlib.blake2b(str(number).encode(), digest_size=8).digest())
         return numbers[::-1] if order == "descending" else numbers

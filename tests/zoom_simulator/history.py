@@ -40,6 +40,11 @@ class History:
     edited_at: dict[str, list[float]] = field(default_factory=dict)
     deleted_at: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def moment(self) -> tuple[object, ...]:
+        """What changes whenever other engagements are listed."""
+        return self.now, self.retention, len(self.listed_at), len(self.deleted_at)
+
     def edit(self, ids: Iterable[str]) -> None:
         """Edit engagements now."""
         for identity in ids:
