@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from importlib import import_module
-from importlib.metadata import entry_points
 from itertools import chain
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -26,7 +25,7 @@ OWN_FIELDS = {
     "requests_per_second": ("Requests per second", "number"),
     "timeout": ("Timeout", "number"),
 }
-#: What a new connection says of itself.
+#: What a new connection begins with.
 DEFAULTS = {
     "account_id": None,
     "oauth_url": None,
@@ -59,18 +58,6 @@ def test_airflow_knows_every_key_of_the_connection_type():
     assert set(connection_type()) <= set(schema["items"]["properties"])
 
 
-def test_airflow_discovers_the_provider_under_the_name_of_its_distribution():
-    [entry] = [
-        entry
-        for entry in entry_points(group="apache_airflow_provider")
-        if entry.value.startswith("airflow_provider_zcc")
-    ]
-    assert entry.name == "provider_info"
-    assert entry.load() is get_provider_info
-    assert entry.dist is not None
-    assert entry.dist.name == get_provider_info()["package-name"]
-
-
 def test_exactly_the_modules_of_the_package_are_named_and_import():
     info = get_provider_info()
     lists = [item["python-modules"] for kind in ("hooks", "sensors", "triggers") for item in info[kind]]
@@ -88,7 +75,7 @@ def test_the_connection_type_leads_to_the_hook():
     assert connection_type()["hook-name"] == ZoomContactCenterHook.hook_name
 
 
-@pytest.mark.skipif(AIRFLOW < (3, 1), reason="2.11 has no such service, and 3.0 asks FAB")
+@pytest.mark.skipif(AIRFLOW < (3, 1), reason="2.11 has no such service, and 3.0 calls FAB")
 def test_the_form_of_airflow_3_shows_the_fields():
     connections = import_module("airflow.api_fastapi.core_api.services.ui.connections")
     [form] = [meta for meta in connections.HookMetaService.hook_meta_data() if meta.connection_type == "zcc"]
