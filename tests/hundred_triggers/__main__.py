@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -41,6 +42,8 @@ BLOCKED = re.compile(r"async thread was blocked for ([\d.]+) seconds")
 #: Tasks at a time: each waits for Airflow more than it works.
 PARALLELISM = 16
 
+report = partial(print, flush=True)
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hundred_triggers", description="Many deferred sensors.")
@@ -59,7 +62,7 @@ def main() -> int:
         SimulatorServer(ZoomSimulator(Engagements([]), config)) as zoom,
         RunningAirflow(dags, environment, parallelism=PARALLELISM) as airflow,
     ):
-        say(
+        report(
             f"Zoom:    simulated, {LATENCY * 1_000:.0f} ms a response, {REQUESTS_PER_SECOND} requests/s allowed\n"
             f"Airflow: {triggers} sensors with a poke_interval of {POKE_INTERVAL} s, one triggerer, the connection in "
             "its database"
@@ -69,10 +72,6 @@ def main() -> int:
         airflow.call("airflow", "connections", "import", str(connection))
         airflow.start_components(triggerer=True)
         return Triggers(triggers, zoom.simulator, airflow).run()
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 def at_zooms_rate(connection: dict[str, object]) -> dict[str, object]:
@@ -97,9 +96,9 @@ class Triggers:
         """Wait, make the engagements arrive, and report whether each trigger had its share."""
         self._airflow.trigger(DAG)
         self._airflow.wait_until("all to be deferred", lambda: len(self._deferred()) == self._number)
-        # Their tasks, which would go on one after the other as the events come, are not what is measured.
+        # Their tasks, which would continue one after the other as the events come, are not what is measured.
         self._airflow.call("airflow", "dags", "pause", DAG)
-        say(f"\nAll {self._number} are deferred.")
+        report(f"\nAll {self._number} are deferred.")
         blocked_before = len(self._blocked())
         checks, seconds = self._wait_for_checks()
         blocked = self._blocked()[blocked_before:]
@@ -108,7 +107,7 @@ class Triggers:
         tasks = self._airflow.outcome(DAG)["tasks"].values()
         ended = Counter(f"{task['state']}, tries: {task['tries']}" for task in tasks)
         rejected = self._simulator.stats.statuses[429]
-        say(
+        report(
             f"\n{'':32}{'min':>8}{'median':>8}{'max':>8}\n"
             f"{f'checks of each in {seconds:.0f} s':32}{_row(checks, '8.0f')}\n"
             f"{'seconds from arrival to event':32}{_row(events, '8.1f')}\n\n"
@@ -118,7 +117,7 @@ class Triggers:
         )
         fair = min(checks) >= FAIR * median(checks) and sum(blocked) <= BLOCKED_AT_MOST * seconds
         well = fair and ended == {"success, tries: 1": self._number}
-        say("none starved" if well else "STARVED" if not fair else "NOT ALL ENDED WELL")
+        report("none starved" if well else "STARVED" if not fair else "NOT ALL ENDED WELL")
         return 0 if well else 1
 
     def _deferred(self) -> set[str]:

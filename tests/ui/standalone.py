@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Self
 
-import psutil
 import requests
 
 from tests.airflow_process import AirflowProcess
@@ -19,13 +18,12 @@ from tests.airflow_process import AirflowProcess
 #: Airflow's own first choice, where it is free.
 USUAL_PORT = 8080
 HEALTH_PATHS = ("/api/v2/monitor/health", "/health")
-SECONDS_TO_STOP = 30
 
 
 class AirflowStandalone(AirflowProcess):
     """Airflow with its web page, an admin, and connections and variables in its database.
 
-    :param dags_folder: where its Dags lie.
+    :param dags_folder: where its Dags are.
     :param connections: connections by id, as ``AIRFLOW_CONN_*`` takes them in JSON.
     :param variables: variables by name.
     """
@@ -55,28 +53,15 @@ class AirflowStandalone(AirflowProcess):
             "PATH": path,
         }
         super().__init__(dags_folder, environment)
-        self._connections = connections
-        self._variables = variables
+        for kind, content in {"connections": connections, "variables": variables}.items():
+            file = self.home / f"{kind}.json"
+            file.write_text(json.dumps(content))
+            self._commands = (*self._commands, f"{kind} import {file}")
 
-    def __enter__(self) -> AirflowStandalone:
+    def __enter__(self) -> Self:
         super().__enter__()
-        try:
-            for kind, content in (("connections", self._connections), ("variables", self._variables)):
-                file = self.home / f"{kind}.json"
-                file.write_text(json.dumps(content))
-                self.call("airflow", kind, "import", str(file))
-            # In a process group of its own, Ctrl-C in the terminal does not reach it before it is asked to end.
-            self._process = self.start("standalone", "standalone")
-        except BaseException:
-            super().__exit__()
-            raise
+        self._process = self.start("standalone", "standalone")
         return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            _end(psutil.Process(self._process.pid))
-        finally:
-            super().__exit__()
 
     @property
     def password(self) -> str:
@@ -118,16 +103,3 @@ def _free_ports(number: int) -> list[int]:
                 listener.bind(("127.0.0.1", wanted))
                 ports.append(listener.getsockname()[1])
     return ports[:number]
-
-
-def _end(process: psutil.Process) -> None:
-    """Ask a process to end as Ctrl-C does, and end what is left of it and its descendants."""
-    family: set[psutil.Process] = set()
-    with suppress(psutil.NoSuchProcess):
-        family = {process, *process.children(recursive=True)}
-        process.send_signal(signal.SIGINT)
-    _, alive = psutil.wait_procs(family, timeout=SECONDS_TO_STOP)
-    for left in alive:
-        with suppress(psutil.NoSuchProcess):
-            left.kill()
-    psutil.wait_procs(alive)
