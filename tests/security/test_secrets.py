@@ -269,49 +269,49 @@ def fault(kind: str, on: str = "api", **details: object) -> Fault:
     return Fault(kind, on, times=-1, details=details)
 
 
-def answer(status: int, body: object, on: str = "api", **headers: str) -> Fault:
+def response(status: int, body: object, on: str = "api", **headers: str) -> Fault:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return fault("answer", on, status=status, body=body, headers=named)
 
 
 def error(status: int, code: object, message: str = ECHO, on: str = "api", **more: object) -> Fault:
-    return answer(status, {"code": code, "message": f"Invalid: {message}", **more}, on)
+    return response(status, {"code": code, "message": f"Invalid: {message}", **more}, on)
 
 
 #: A fault, or what is wrong with the connection, that every caller meets.
 COMMON_OUTCOMES: dict[str, Fault | dict[str, str]] = {
-    "credentials rejected": answer(401, {"error": f"not_{SECRET}", "reason": f"Bad: {SECRET} {BASIC}"}, "token"),
+    "credentials rejected": response(401, {"error": f"not_{SECRET}", "reason": f"Bad: {SECRET} {BASIC}"}, "token"),
     "query rejected": error(400, 300, errors=[{"field": ECHO, "message": ECHO}, ECHO]),
-    "page is HTML": answer(200, HTML),
+    "page is HTML": response(200, HTML),
     "API out of reach": {"host": "http://127.0.0.1:9/v2"},
 }
 #: What ends in the same code, whatever calls Zoom: the operator represents all.
 OTHER_OUTCOMES: dict[str, Fault | dict[str, str]] = {
     "credentials wrong": {"password": WRONG_SECRET},
-    "token endpoint: HTML": answer(502, HTML, "token"),
-    "token endpoint: throttled": answer(429, {"reason": f"Slow down, {SECRET}"}, "token"),
-    "token endpoint: redirect": answer(302, b"", "token", location=f"https://example.com/?{quote_plus(SECRET)}"),
-    "token unusable": answer(200, {"access_token": f"{TOKEN}\n", "refresh_token": TOKEN}, "token"),
-    "token response broken": answer(200, f'{{"access_token": "{TOKEN}", "scope": "{TOKEN}', "token"),
-    "token rejected": answer(401, {"status": False, "errorCode": 401, "errorMessage": ECHO}),
+    "token endpoint: HTML": response(502, HTML, "token"),
+    "token endpoint: throttled": response(429, {"reason": f"Slow down, {SECRET}"}, "token"),
+    "token endpoint: redirect": response(302, b"", "token", location=f"https://example.com/?{quote_plus(SECRET)}"),
+    "token unusable": response(200, {"access_token": f"{TOKEN}\n", "refresh_token": TOKEN}, "token"),
+    "token response broken": response(200, f'{{"access_token": "{TOKEN}", "scope": "{TOKEN}', "token"),
+    "token rejected": response(401, {"status": False, "errorCode": 401, "errorMessage": ECHO}),
     "scope missing": error(400, 4711),
     "code of words": error(403, ECHO),
-    "not found in HTML": answer(404, HTML),
-    "throttled until an unreadable time": answer(429, {"message": ECHO}, Retry_After=TOKEN),
+    "not found in HTML": response(404, HTML),
+    "throttled until an unreadable time": response(429, {"message": ECHO}, Retry_After=TOKEN),
     "daily limit": daily_limit_until(hours_from_now(6)),
     "500": error(500, 500),
-    "page is a list": answer(200, [PEOPLE]),
-    "engagements are words": answer(200, {"engagements": PEOPLE}),
-    "engagement is a word": answer(200, {"total_records": 1, "engagements": [PEOPLE]}),
-    "total is words": answer(200, {"total_records": PEOPLE, "engagements": []}),
+    "page is a list": response(200, [PEOPLE]),
+    "engagements are words": response(200, {"engagements": PEOPLE}),
+    "engagement is a word": response(200, {"total_records": 1, "engagements": [PEOPLE]}),
+    "total is words": response(200, {"total_records": PEOPLE, "engagements": []}),
     "range unreadable": fault("page", **{"from": PEOPLE, "to": ECHO, "timezone": CONSUMER}),
-    "page ends within a record": answer(200, PAGE[: PAGE.index(NUMBER) + 5]),
-    "page not UTF-8": answer(200, PAGE.encode().replace(b"e1", b"\xff")),
-    "gzip ends early": answer(200, gzip.compress(PAGE.encode())[:-20], Content_Encoding="gzip"),
+    "page ends within a record": response(200, PAGE[: PAGE.index(NUMBER) + 5]),
+    "page not UTF-8": response(200, PAGE.encode().replace(b"e1", b"\xff")),
+    "gzip ends early": response(200, gzip.compress(PAGE.encode())[:-20], Content_Encoding="gzip"),
     "page token expired": error(400, 300, f"The next page token is invalid: {ECHO}", "next"),
     "reset": fault("reset"),
     "no response": fault("stall", seconds=0.8),
-    "redirect": answer(307, b"", location=f"https://example.com/?{quote_plus(ECHO)}"),
+    "redirect": response(307, b"", location=f"https://example.com/?{quote_plus(ECHO)}"),
     "pages repeat": fault("again", "next"),
     "total too high": fault("page", total_records=2_000),
 }

@@ -15,14 +15,9 @@ from airflow_provider_zcc.zoom.errors import InvalidQuery
 DAY = timedelta(days=1)
 FIRST = pendulum.datetime(2026, 11, 2)
 NEXT = pendulum.datetime(2026, 11, 3)
-#: Lines that can be copied, among others.
-REMEDIES = (
-    'schedule=CronDataIntervalTimetable("@daily", timezone="UTC")\n',
-    'interval_length="P1D",\n',
-    's3_key="zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",\n',
-    "start and end",
-)
-PARAMS = ('start="{{ params.start }}",\n', 'end="{{ params.end }}",\n')
+#: Words of the errors, lines that can be copied among them.
+LENGTH = 'interval_length="P1D",\n'
+NOTHING = ["no data interval", 'start="{{ params.start }}",\n']
 
 REAL = {"data_interval_start": FIRST, "data_interval_end": NEXT}
 NO_LENGTH = {"data_interval_start": NEXT, "data_interval_end": NEXT}
@@ -48,16 +43,16 @@ def test_the_interval_is_that_of_the_run(context: dict[str, Any], length: timede
 @pytest.mark.parametrize(
     ("context", "length", "words"),
     [
-        pytest.param(NO_LENGTH, None, ["no length", "2026-11-03", "empty", *REMEDIES], id="cron or timedelta on 3.x"),
-        pytest.param(ABSENT, None, ["no data interval", *PARAMS], id="asset-triggered"),
-        pytest.param(ABSENT, DAY, ["no data interval", *PARAMS], id="asset-triggered, whatever the length"),
-        pytest.param(NONE, None, ["no data interval", *PARAMS], id="manual without a logical date"),
+        pytest.param(NO_LENGTH, None, ["no length", "2026-11-03", LENGTH], id="cron or timedelta on 3.x"),
+        pytest.param(ABSENT, None, NOTHING, id="asset-triggered"),
         pytest.param(
-            PARTITIONED,
-            None,
-            ["partition_date", 'interval_length="P1D",\n', "run_offset=-1"],
-            id="CronPartitionTimetable",
+            ABSENT,
+            DAY,
+            NOTHING,
+            id="asset-triggered, whatever the length",
         ),
+        pytest.param(NONE, None, NOTHING, id="manual without a logical date"),
+        pytest.param(PARTITIONED, None, ["partition_date", LENGTH, "run_offset=-1"], id="CronPartitionTimetable"),
         pytest.param({"partition_key": "2026-11-02"}, DAY, ["no data interval"], id="partition without a date"),
         pytest.param({"data_interval_start": FIRST}, None, ["no data interval"], id="one side"),
     ],

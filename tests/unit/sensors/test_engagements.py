@@ -37,83 +37,51 @@ def sensor(**arguments: Any) -> EngagementsSensor:
     return EngagementsSensor(task_id="task", **({"start": START, "end": END} | arguments))
 
 
-class TestSettling:
-    @pytest.mark.parametrize(
-        ("hours_after_end", "arguments", "requests"),
-        [
-            pytest.param(-0.1, {"settle": timedelta(0)}, 0, id="not over"),
-            pytest.param(0.05, {}, 0, id="over for three minutes of five"),
-            pytest.param(0.1, {}, 1, id="over for six minutes of five"),
-            pytest.param(2, {"settle": timedelta(hours=3)}, 0, id="over for two hours of three"),
-            pytest.param(0.001, {"settle": 0}, 1, id="just over"),
-        ],
-    )
-    def test_no_request_is_sent_before_the_interval_has_settled(
-        self, start_zoom: StartZoom, hours_after_end: float, arguments: dict[str, Any], requests: int
-    ):
-        end = hours_from_now(-hours_after_end)
-        server = start_zoom(Engagements([int(end.timestamp()) - 60]))
-        waiting = sensor(start=end - timedelta(hours=1), end=end, **arguments)
-        assert waiting.poke(context_of()) is (requests == 1)
-        assert server.simulator.stats.api_requests == requests
+@pytest.mark.parametrize(
+    ("minutes_after_end", "arguments", "requests"),
+    [
+        pytest.param(3, {}, 0, id="three minutes of five"),
+        pytest.param(6, {}, 1, id="six minutes of five"),
+        pytest.param(120, {"settle": timedelta(hours=3)}, 0, id="two hours of three"),
+        pytest.param(0.1, {"settle": 0}, 1, id="just over"),
+    ],
+)
+def test_no_request_is_sent_before_the_interval_has_settled(
+    start_zoom: StartZoom, minutes_after_end: float, arguments: dict[str, Any], requests: int
+):
+    end = hours_from_now(-minutes_after_end / 60)
+    server = start_zoom(Engagements([int(end.timestamp()) - 60]))
+    waiting = sensor(start=end - timedelta(hours=1), end=end, **arguments)
+    assert waiting.poke(context_of()) is (requests == 1)
+    assert server.simulator.stats.api_requests == requests
 
 
-class TestCount:
-    @pytest.mark.parametrize(
-        ("engagements", "arguments", "available"),
-        [
-            (0, {}, False),
-            (1, {}, True),
-            (0, {"min_engagements": 0}, True),
-            (3, {"min_engagements": 3}, True),
-            (3, {"min_engagements": 4}, False),
-        ],
-    )
-    def test_enough_engagements_are_required(
-        self, start_zoom: StartZoom, engagements: int, arguments: dict[str, int], available: bool
-    ):
-        start_zoom(Engagements(int(START.timestamp()) + number for number in range(engagements)))
-        assert sensor(**arguments).poke(context_of()) is available
+@pytest.mark.parametrize(
+    ("arguments", "counts", "available"),
+    [
+        ({}, [0, 1], [False, True]),
+        ({"min_engagements": 0}, [0], [True]),
+        ({"min_engagements": 3}, [2, 3], [False, True]),
+        ({"stable_checks": 2}, [0, 0, 4, 5, 5], [False, False, False, False, True]),
+        ({"stable_checks": 3}, [3, 3, 4, 4, 4], [False, False, False, False, True]),
+    ],
+)
+def test_enough_engagements_are_required_and_their_count_has_to_stay_the_same(
+    zoom: SimulatorServer, arguments: dict[str, int], counts: list[int], available: list[bool]
+):
+    zoom.simulator.faults = [Fault("page", details={"total_records": count}) for count in counts]
+    waiting = sensor(**arguments)
+    assert [waiting.poke(context_of()) for _ in counts] == available
+    assert zoom.simulator.stats.api_requests == len(counts)
 
 
-class TestInterval:
-    @pytest.mark.parametrize(
-        ("length", "context"), [(None, context_of(START, END)), ("P1D", context_of(END, END))], ids=["run", "length"]
-    )
-    def test_it_is_that_of_the_run_or_ends_there(self, zoom: SimulatorServer, length: str | None, context: Any):
-        sensor(start=None, end=None, interval_length=length).poke(context)
-        [query] = map(dict, zoom.simulator.stats.queries)
-        assert (query["from"], query["to"]) == ("2026-11-03T00:00:00Z", "2026-11-03T23:59:59Z")
-
-    @pytest.mark.parametrize("context", [context_of(), context_of(END, END)], ids=["no interval", "zero length"])
-    def test_a_run_without_an_interval_fails_permanently(self, zoom: SimulatorServer, context: dict[str, Any]):
-        with pytest.raises(AirflowFailException, match="CronDataIntervalTimetable"):
-            sensor(start=None, end=None).poke(context)
-        assert asked_nothing(zoom)
-
-
-class TestStableChecks:
-    @pytest.mark.parametrize(
-        ("stable_checks", "counts", "available"),
-        [
-            (1, [3, 4], [True, True]),
-            (2, [3, 4, 5, 5], [False, False, False, True]),
-            (3, [3, 3, 4, 4, 4], [False, False, False, False, True]),
-            (2, [0, 0, 3, 3], [False, False, False, True]),
-        ],
-    )
-    def test_the_count_has_to_stay_the_same(
-        self, zoom: SimulatorServer, stable_checks: int, counts: list[int], available: list[bool]
-    ):
-        zoom.simulator.faults = [Fault("page", details={"total_records": count}) for count in counts]
-        waiting = sensor(stable_checks=stable_checks)
-        assert [waiting.poke(context_of()) for _ in counts] == available
-        assert zoom.simulator.stats.api_requests == len(counts)
-
-    def test_the_mode_reschedule_is_a_clear_error(self, zoom: SimulatorServer):
-        with pytest.raises(AirflowFailException, match=r"stable_checks.*'reschedule'.*mode='poke'"):
-            sensor(stable_checks=2, mode="reschedule").poke(context_of())
-        assert asked_nothing(zoom)
+@pytest.mark.parametrize(
+    ("length", "context"), [(None, context_of(START, END)), ("P1D", context_of(END, END))], ids=["run", "length"]
+)
+def test_the_interval_is_that_of_the_run_or_ends_there(zoom: SimulatorServer, length: str | None, context: Any):
+    sensor(start=None, end=None, interval_length=length).poke(context)
+    [query] = map(dict, zoom.simulator.stats.queries)
+    assert (query["from"], query["to"]) == ("2026-11-03T00:00:00Z", "2026-11-03T23:59:59Z")
 
 
 def deferral_of(waiting: EngagementsSensor, context: dict[str, Any] | None = None) -> TaskDeferred:
@@ -188,11 +156,6 @@ class TestDeferring:
         assert waiting.execute(context_of()) is None
         assert zoom.simulator.stats.api_requests == 2
 
-    def test_with_a_consumers_number_stable_checks_need_the_mode_poke(self):
-        waiting = sensor(deferrable=True, consumer_number=NUMBERS[3], mode="reschedule", stable_checks=2)
-        with pytest.raises(AirflowFailException, match=r"stable_checks.*'reschedule'"):
-            waiting.poke(context_of())
-
 
 class TestResuming:
     def test_an_event_that_they_are_available_is_success(self):
@@ -250,17 +213,18 @@ class TestErrors:
             ({"min_engagements": "5"}, "min_engagements is '5'"),
             ({"zcc_conn_id": "nowhere"}, "nowhere"),
             ({"channel": "fax"}, "channel"),
+            ({"start": None, "end": None}, "no data interval"),
+            ({"stable_checks": 2, "mode": "reschedule"}, "'reschedule'"),
+            (
+                {"stable_checks": 2, "mode": "reschedule", "deferrable": True, "consumer_number": NUMBERS[3]},
+                "'reschedule'",
+            ),
         ],
     )
     def test_a_wrong_argument_fails_permanently(self, zoom: SimulatorServer, arguments: dict[str, Any], words: str):
         with pytest.raises(AirflowFailException, match=words):
             sensor(**arguments).poke(context_of())
         assert asked_nothing(zoom)
-
-    def test_a_permanent_error_of_zoom_fails_permanently(self, zoom: SimulatorServer):
-        with pytest.raises(AirflowFailException, match="Queue does not exist: nobody"):
-            sensor(queue_id="nobody").poke(context_of())
-        assert zoom.simulator.stats.api_requests == 1
 
     def test_a_daily_limit_is_named_and_may_be_retried(self, zoom: SimulatorServer):
         moment = hours_from_now(6)
