@@ -1,4 +1,4 @@
-"""What operator and sensor do with their arguments before they run: store them, and depend on other tasks."""
+"""What operator and sensor do with their arguments before they run: store them, and depend on who gives them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_task_that_returns_one_is_upstream(kind: Any, name: str, way: str) -> 
     assert made.upstream_task_ids == {"give"}
 
 
-@KINDS
+@pytest.mark.parametrize("kind", [EngagementsToS3Operator, EngagementsSensor])
 def test_the_default_of_deferrable_is_airflows(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
     assert kind(task_id="task", **required(kind)).deferrable is False
     monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
