@@ -32,7 +32,6 @@ from tests.contract.contract import (
 )
 from tests.zoom_simulator.app import ENUMERATIONS, PARAMETERS, Config
 from tests.zoom_simulator.data import AGENTS, NUMBERS, QUEUES, Engagements
-from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
 
 DAY = timedelta(days=1)
@@ -155,7 +154,6 @@ def test_the_requests_of_sensor_and_connection_test_are_described(zoom: Recorded
 
 
 INVALID_FIELD = {"code": 300, "message": "No.", "errors": [{"field": "to", "message": "No."}]}
-EXPIRED_TOKEN = {"code": 124, "message": "Invalid access token."}
 
 
 @pytest.mark.parametrize(
@@ -163,6 +161,7 @@ EXPIRED_TOKEN = {"code": 124, "message": "Invalid access token."}
     [
         (400, {"scopes": ("user:read:admin",)}, {}),
         (400, {"refusal": (400, INVALID_FIELD)}, {}),
+        (401, {"refusal": (401, {"status": False, "errorCode": 401})}, {}),
         (401, {"refusal": (401, {"code": 1001, "message": "No such user."})}, {}),
         (403, {"refusal": (403, {"code": 9001, "message": "No privileges."})}, {}),
         (404, {}, {"queue_id": "unknown"}),
@@ -181,27 +180,6 @@ def test_the_errors_of_the_simulator_are_described(
     zoom.config = Config(**config)
     with pytest.raises(ZoomError):
         read(**filters)
-    assert status in {exchange.status for exchange in exchanges_as_described(zoom)}
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "headers"),
-    [
-        (401, EXPIRED_TOKEN, {}),
-        (400, EXPIRED_TOKEN, {}),
-        (401, {"status": False, "errorCode": 401}, {}),
-        *(
-            (429, {"code": 429, "message": "Come back later."}, {"Retry-After": retry_after})
-            for retry_after in ("0", "Sun, 08 Nov 2026 00:00:01 GMT", "2026-11-08T00:00:01Z")
-        ),
-    ],
-    ids=str,
-)
-def test_what_the_package_retries_is_described(
-    zoom: RecordedSimulator, status: int, body: dict[str, Any], headers: dict[str, str]
-) -> None:
-    zoom.faults = [Fault("answer", details={"status": status, "body": body, "headers": headers})]
-    assert ZoomContactCenterHook().count_engagements(START, END)
     assert status in {exchange.status for exchange in exchanges_as_described(zoom)}
 
 

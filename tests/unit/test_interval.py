@@ -189,14 +189,6 @@ def test_a_length_beyond_the_calendar_is_an_error(length: Any):
         resolve_interval(NO_LENGTH, interval_length=length)
 
 
-@pytest.mark.parametrize("seconds_left", [61, 3600, 86_400 * 400])
-def test_an_interval_that_is_not_over_is_an_error_that_names_its_end(seconds_left: float):
-    end = datetime.now(UTC) + timedelta(seconds=seconds_left + 5)
-    with pytest.raises(InvalidQuery, match="not over") as raised:
-        wait_until_over(Interval(end - DAY, end))
-    assert str(end) in str(raised.value)
-
-
 @pytest.mark.parametrize("seconds_left", [-86_400.0, -0.1, 0.3, 55.0])
 def test_an_interval_that_ends_within_a_minute_is_waited_for(seconds_left: float, mocker: MockerFixture):
     sleep = mocker.patch("time.sleep")
