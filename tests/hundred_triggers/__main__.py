@@ -64,16 +64,13 @@ def main() -> int:
             f"Airflow: {TRIGGERS} sensors with a poke_interval of {POKE_INTERVAL} s, one triggerer, the connection in "
             "its database"
         )
-        connection = airflow.home / "connections.json"
-        connection.write_text(json.dumps({"zcc_in_database": at_zooms_rate(zoom.connection)}))
-        airflow.call("airflow", "connections", "import", str(connection))
+        connection = zoom.connection
+        connection["extra"]["requests_per_second"] = REQUESTS_PER_SECOND
+        connections = airflow.home / "connections.json"
+        connections.write_text(json.dumps({"zcc_in_database": connection}))
+        airflow.call("airflow", "connections", "import", str(connections))
         airflow.start_components(triggerer=True)
         return Triggers(zoom.simulator, airflow).run()
-
-
-def at_zooms_rate(connection: dict[str, object]) -> dict[str, object]:
-    """Return a connection that sends as many requests as Zoom allows."""
-    return {**connection, "extra": {**connection["extra"], "requests_per_second": REQUESTS_PER_SECOND}}  # type: ignore[dict-item]
 
 
 class Triggers:

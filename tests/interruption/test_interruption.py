@@ -88,8 +88,9 @@ class Place:
         return "".join(line.translate({10: None, 13: None}) + "\n" for line in lines).encode()
 
     def objects(self) -> dict[str, bytes]:
+        """Return the objects but for the manifest, which may be missing after a signal."""
         found = self.s3.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
-        keys = [item["Key"] for item in found]
+        keys = [item["Key"] for item in found if not item["Key"].startswith("_")]
         return {key: self.s3.client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
 
     def unfinished_uploads(self) -> list[dict[str, Any]]:

@@ -348,6 +348,7 @@ def test_the_output_of_a_success_is_really_searched(callers: Callers) -> None:
     # The XCom and the asset event, the latter twice.
     assert sum("outside_interval" in text for text in callers.output.texts) >= 2
     assert leaks(callers.bucket.body("day.jsonl").decode()) == PERSONAL
+    assert leaks(str(callers.bucket.manifest("day.jsonl"))) == set()
 
 
 @pytest.mark.parametrize("operation", ["PutObject", "UploadPart"])

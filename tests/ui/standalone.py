@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import requests
 
 from tests.airflow_process import AirflowProcess
+from tests.ports import free_port
 
-#: Airflow's own first choice, where it is free.
-USUAL_PORT = 8080
 HEALTH_PATHS = ("/api/v2/monitor/health", "/health")
 
 
@@ -31,25 +29,26 @@ class AirflowStandalone(AirflowProcess):
     def __init__(
         self, dags_folder: Path, connections: Mapping[str, dict[str, object]], variables: Mapping[str, str]
     ) -> None:
-        port, *log_ports = _free_ports(3)
+        port = str(free_port())
         self.url = f"http://127.0.0.1:{port}"
         # Airflow 2.11 has the web page's settings in another section.
         web_page = {
-            f"AIRFLOW__{section}__{name}": value
-            for section, names in {"API": ("HOST", "PORT"), "WEBSERVER": ("WEB_SERVER_HOST", "WEB_SERVER_PORT")}.items()
-            for name, value in [
-                *zip(names, ("127.0.0.1", str(port)), strict=True),
-                ("BASE_URL", self.url),
-                ("WORKERS", "1"),
-            ]
+            "API__HOST": "127.0.0.1",
+            "API__PORT": port,
+            "API__BASE_URL": self.url,
+            "API__WORKERS": "1",
+            "WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
+            "WEBSERVER__WEB_SERVER_PORT": port,
+            "WEBSERVER__BASE_URL": self.url,
+            "WEBSERVER__WORKERS": "1",
         }
         path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
         environment = {
-            **web_page,
+            **{f"AIRFLOW__{name}": value for name, value in web_page.items()},
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(log_ports[0]),
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(log_ports[1]),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
             "PATH": path,
         }
         super().__init__(dags_folder, environment)
@@ -92,14 +91,3 @@ class AirflowStandalone(AirflowProcess):
                     parts["scheduler"]["status"] == "healthy"
                 )
         return False
-
-
-def _free_ports(number: int) -> list[int]:
-    ports = []
-    with ExitStack() as stack:
-        for wanted in [USUAL_PORT] + [0] * number:
-            listener = stack.enter_context(socket.socket())
-            with suppress(OSError):
-                listener.bind(("127.0.0.1", wanted))
-                ports.append(listener.getsockname()[1])
-    return ports[:number]
