@@ -2,7 +2,7 @@
 Run the benchmarks side by side: ``make bench``, or ``python -m benchmarks --only limited --runs 1``.
 
 Every client is a process of its own, against a simulated Zoom account and an S3 server, which are processes too. Its
-figures are net of imports, and what it wrote is held against the truth. Results go to ``benchmarks/results/``.
+figures are net of imports, and what it wrote is compared with the truth. Results go to ``benchmarks/results/``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import statistics as stats
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -63,7 +62,7 @@ class Bench:
     ) -> Figures:
         """Run clients at the same time on a fresh account.
 
-        :param check: hold what they wrote against the truth.
+        :param check: compare what they wrote with the truth.
         :param split: give each its own part of the days, rather than all.
         """
         days = (END - START) // (len(clients) if split else 1)
@@ -91,7 +90,7 @@ class Bench:
                 "peak_megabytes": max(figures["peak_megabytes"] for figures in each),
                 "seconds_with_imports": wall,
                 "requests": seen["api_requests"],
-                "refused": seen["statuses"].get("429", 0),
+                "throttled": seen["statuses"].get("429", 0),
             }
             lines = (line for number in range(len(clients)) for line in self._store.take_lines(f"run{number}/"))
             if check:
@@ -117,32 +116,32 @@ def _process(module: str, job: Job) -> subprocess.Popen[str]:
 
 
 def comparison(bench: Bench) -> Figures:
-    """50,000 engagements in 28 days, 80 ms an answer, no rate limit."""
+    """50,000 engagements in 28 days, 80 ms a response, no rate limit."""
     return {client: bench.median(Account(50_000), client) for client in CLIENTS}
 
 
 def limited(bench: Bench) -> Figures:
-    """30,000 engagements in 28 days, 150 ms an answer, 20 requests/s allowed."""
+    """30,000 engagements in 28 days, 150 ms a response, 20 requests/s allowed."""
     account = Account(30_000, latency=150, requests_per_second=20)
     clients = (PROVIDER, "8 threads over days")
     return {client: bench.median(account, client, requests_per_second=20) for client in clients}
 
 
 def unannounced(bench: Bench) -> Figures:
-    """20,000 engagements, 150 ms an answer, told 40 requests/s, 10 allowed and not announced."""
+    """20,000 engagements, 150 ms a response, configured for 40 requests/s, 10 allowed and not announced."""
     account = Account(20_000, latency=150, requests_per_second=10, announced=False)
     return {PROVIDER: bench.median(account, requests_per_second=40)}
 
 
 def shared(bench: Bench) -> Figures:
-    """60,000 engagements, 150 ms, four processes with a week each, all told 20 requests/s, 20 allowed together."""
+    """60,000 engagements, 150 ms, four processes with a week each, configured for 20 requests/s, 20 allowed in all."""
     account = Account(60_000, latency=150, requests_per_second=20)
     runs = [bench.once(account, [PROVIDER] * 4, split=True, requests_per_second=20) for _ in range(bench.runs)]
     return {"four processes": {key: stats.median(run[key] for run in runs) for key in runs[0]}}
 
 
 def memory(bench: Bench) -> Figures:
-    """20,000 and 2,000,000 engagements in 28 days, answers without delay."""
+    """20,000 and 2,000,000 engagements in 28 days, responses without delay."""
     return {
         f"{engagements:,} engagements": bench.once(Account(engagements, latency=0), [PROVIDER], check=False)
         for engagements in (20_000, 2_000_000)
@@ -155,7 +154,7 @@ def small(bench: Bench) -> Figures:
 
 
 def shapes(bench: Bench) -> Figures:
-    """30,000 engagements in 28 days, 80 ms an answer: even, in office hours, in one hour, in one second."""
+    """30,000 engagements in 28 days, 80 ms a response: even, in office hours, in one hour, in one second."""
     free = {
         shape: bench.median(Account(30_000, shape=shape)) for shape in ("even", "busy-days", "one-hour", "one-second")
     }
@@ -179,44 +178,14 @@ def capacity(bench: Bench) -> Figures:  # noqa: ARG001
     return {"simulator": {"pages_per_second": pages}}
 
 
-def compression(bench: Bench) -> Figures:
-    """20,000 engagements, compressed page by page as gzip, at each level."""
-    with Account(20_000, latency=0).open() as zoom_url:
-        lines = [line + b"\n" for line in truth(zoom_url)]
-    pages = [b"".join(lines[first : first + 100]) for first in range(0, len(lines), 100)]
-
-    def compressed(level: int) -> tuple[float, int]:
-        started = time.process_time()
-        size = len(gzip_stream(pages, level))
-        return time.process_time() - started, size
-
-    runs = {level: [compressed(level) for _ in range(bench.runs)] for level in range(1, 10)}
-    uncompressed = sum(map(len, pages))
-    figures = {
-        f"level {level}": {
-            "cpu_seconds": stats.median(seconds for seconds, _ in run),
-            "share_of_size": run[0][1] / uncompressed,
-        }
-        for level, run in runs.items()
-    }
-    print("  " + ", ".join(f"{level} {row['cpu_seconds']:.2f} s" for level, row in figures.items()), flush=True)
-    return figures
-
-
-def gzip_stream(pages: list[bytes], level: int) -> bytes:
-    """Compress pages into one gzip stream."""
-    compressor = zlib.compressobj(level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    return b"".join([*map(compressor.compress, pages), compressor.flush()])
-
-
 SCENARIOS: dict[str, Callable[[Bench], Figures]] = {
     scenario.__name__: scenario
-    for scenario in (capacity, comparison, limited, unannounced, shared, memory, small, shapes, compression)
+    for scenario in (capacity, comparison, limited, unannounced, shared, memory, small, shapes)
 }
 
 
 def main() -> None:
-    """Run what was asked for, and write the results."""
+    """Run the chosen scenarios, and write the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run the benchmarks.")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), help="default: all")
     parser.add_argument("--runs", type=int, default=3, help="of which the median counts; default 3")

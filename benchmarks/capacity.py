@@ -16,7 +16,7 @@ SECONDS = 5.0
 
 
 def read_pages(job: Job) -> int:
-    """Ask for first pages until the time is over, and count them."""
+    """Request first pages until the time is over, and count them."""
     connection = http.client.HTTPConnection(urlsplit(job.zoom_url).netloc)
     path = f"/v2/contact_center/engagements?{urlencode(job.query)}"
     headers = {"Authorization": f"Bearer {access_token(job)}"}

@@ -1,4 +1,4 @@
-"""What a client is asked to do, and how it reports; imports nothing that a client would not."""
+"""What a client is to do; imports nothing that a client would not."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Job:
     :param prefix: of the keys to write.
     :param start: first day, ``yyyy-MM-ddTHH:mm:ssZ``.
     :param end: the instant after the last, likewise.
-    :param requests_per_second: what the provider is told of the rate limit.
-    :param options: what one client alone knows.
+    :param requests_per_second: the rate limit in the provider's connection.
+    :param options: arguments of one client only.
     """
 
     zoom_url: str

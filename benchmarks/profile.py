@@ -6,7 +6,6 @@ import pstats
 import threading
 import time
 from cProfile import Profile
-from unittest.mock import patch
 
 from benchmarks.clients import provider
 from benchmarks.job import Job
@@ -23,7 +22,8 @@ def main() -> None:
         profiles.append(profile)
         profile.runcall(run, thread)
 
-    with s3() as store, Account(20_000, latency=0).open() as zoom_url, patch.object(threading.Thread, "run", profiled):
+    threading.Thread.run = profiled
+    with s3() as store, Account(20_000, latency=0).open() as zoom_url:
         start, end = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (START, END))
         job = Job(zoom_url, store.url, BUCKET, "profile", start, end, options={"max_concurrency": 1})
         provider.extract(job)

@@ -17,10 +17,9 @@ PROVIDER = "airflow-provider-zcc"
 COLUMNS = (
     ("seconds", "seconds", "{:.1f}"),
     ("CPU seconds", "cpu_seconds", "{:.2f}"),
-    ("of the size", "share_of_size", "{:.1%}"),
     ("peak MB", "peak_megabytes", "{:.0f}"),
     ("requests", "requests", "{:,.0f}"),
-    ("429s", "refused", "{:.0f}"),
+    ("429s", "throttled", "{:.0f}"),
     ("missing", "missing", "{:,.0f}"),
     ("doubled", "doubled", "{:,.0f}"),
     ("changed", "changed", "{:,.0f}"),

@@ -54,9 +54,9 @@ class Account:
     """A simulated Zoom account.
 
     :param engagements: how many it has in 28 days.
-    :param latency: milliseconds that an answer takes.
+    :param latency: milliseconds that a response takes.
     :param requests_per_second: its rate limit; 0 for none.
-    :param announced: whether answers tell the rate limit.
+    :param announced: whether responses announce the rate limit.
     :param shape: how the engagements spread.
     """
 
@@ -114,20 +114,20 @@ def truth(zoom_url: str) -> Iterator[bytes]:
     """Yield the lines that a faultless client would have written, a day at a time."""
     for day in range(DAYS):
         bounds = {"start": START + timedelta(days=day), "end": START + timedelta(days=day + 1)}
-        answer = requests.get(
+        response = requests.get(
             f"{zoom_url}/_simulator/truth", params={name: at.isoformat() for name, at in bounds.items()}, timeout=600
         )
-        yield from answer.content.split(b"\n")[:-1]
+        yield from response.content.split(b"\n")[:-1]
 
 
 def statistics(zoom_url: str) -> dict[str, Any]:
-    """Return what the account has seen of its clients."""
-    answer: dict[str, Any] = requests.get(f"{zoom_url}/_simulator/stats", timeout=30).json()
-    return answer
+    """Return the simulator's counts of requests."""
+    counts: dict[str, Any] = requests.get(f"{zoom_url}/_simulator/stats", timeout=30).json()
+    return counts
 
 
 def differences(lines: Iterator[bytes], expected: Iterator[bytes], *, parse: bool) -> dict[str, int]:
-    """Hold what a client wrote against the truth.
+    """Compare what a client wrote with the truth.
 
     :param parse: compare values, rather than bytes, and ignore fields that the client's tool added.
     """

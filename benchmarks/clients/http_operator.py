@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 from typing import Any
-from unittest.mock import Mock
 
 import requests
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -46,5 +45,5 @@ def extract(job: Job) -> None:
         pagination_function=next_page,
         response_filter=to_lines,
     )
-    lines = operator.execute({"ti": Mock()})
+    lines = operator.execute({})
     S3Hook().load_bytes(gzip.compress(lines.encode()), f"{job.prefix}/engagements.jsonl.gz", job.bucket)

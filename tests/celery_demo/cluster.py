@@ -13,9 +13,9 @@ from tests.celery_demo.servers import PostgresServer, RedisServer
 
 WORKERS = ("worker-1", "worker-2")
 SLOTS = 4
-#: Seconds without a heartbeat after which a task counts as dead, and between two looks. Airflow's: 300 and 10.
+#: Seconds without a heartbeat after which a task counts as failed, and between two checks. Airflow's: 300 and 10.
 HEARTBEAT_TIMEOUT, DETECTION_INTERVAL = 30, 5
-#: Seconds before a task is tried again. Airflow's: 300.
+#: Seconds before a task is retried. Airflow's: 300.
 RETRY_DELAY = 5
 
 

@@ -45,7 +45,7 @@ def program(*names: str) -> str:
 class _Server(ABC):
     """A server process that listens on loopback while the context lasts.
 
-    It does not run as root, which PostgreSQL refuses, and knows a password that was made for it.
+    It does not run as root, which PostgreSQL does not allow, and has a password of its own.
     """
 
     def __init__(self) -> None:

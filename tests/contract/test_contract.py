@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,13 +12,8 @@ from urllib.parse import parse_qs
 
 import pendulum
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, given, settings
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from schemathesis import Case, GenerationMode
 from schemathesis.core.failures import FailureGroup
-from schemathesis.schemas import APIOperation
-from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
@@ -30,7 +24,6 @@ from tests.conftest import END, ENGAGEMENTS
 from tests.contract.contract import (
     DESCRIPTION,
     LISTING,
-    RESPONSE_CHECKS,
     TOKEN,
     Exchange,
     RecordedSimulator,
@@ -39,24 +32,21 @@ from tests.contract.contract import (
 )
 from tests.zoom_simulator.app import ENUMERATIONS, PARAMETERS, Config
 from tests.zoom_simulator.data import AGENTS, NUMBERS, QUEUES, Engagements
-from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
 
 DAY = timedelta(days=1)
 START = END - DAY * 6
 QUEUE, AGENT = next(iter(QUEUES)), next(iter(AGENTS))
 
-#: Every filter, several together, and timezones of all kinds.
+#: Every filter, and timezones of all kinds.
 FILTERS: list[dict[str, Any]] = [
     {},
     {"queue_id": QUEUE},
-    {"user_id": AGENT},
+    {"user_id": AGENT, "direction": "outbound", "channel": "Voice"},
     {"consumer_number": NUMBERS[0]},
-    *({name: values[-1]} for name, values in ALLOWED.items()),
-    {"channel_types": ["voice", "SMS", "chat"]},
+    {"channel_types": ["voice", "SMS"]},
     {"channel_sources": "web_chat, WhatsApp,sms"},
-    {"queue_id": QUEUE, "user_id": AGENT, "channel": "Voice", "direction": "outbound", "timezone": "Asia/Kolkata"},
-    *({"timezone": name} for name in ("Europe/Berlin", "America/St_Johns", "Pacific/Apia", "Etc/GMT+12")),
+    *({"timezone": name} for name in ("Europe/Berlin", "America/St_Johns", "Etc/GMT+12")),
 ]
 StartZoom = Callable[..., RecordedSimulator]
 
@@ -124,9 +114,7 @@ def test_reading_and_counting_are_described_whatever_the_filter(
     assert query["page_size"] == ["1"]
 
 
-@pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
-def test_page_tokens_and_windows_are_described(start_zoom: StartZoom, order: str) -> None:
-    zoom = start_zoom(order=order)
+def test_page_tokens_and_windows_are_described(zoom: RecordedSimulator) -> None:
     assert read(END - DAY * 10, END + DAY, timezone="America/Los_Angeles") == len(ENGAGEMENTS.starts)
     queries = [parse_qs(page.query) for page in exchanges_as_described(zoom)[1:]]
     assert any("next_page_token" in query for query in queries)
@@ -149,12 +137,12 @@ def test_times_with_an_offset_are_described(start_zoom: StartZoom) -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("timezone", ["UTC", "America/New_York"])
 def test_every_interval_is_read_and_counted_in_ranges_as_described(
-    zoom: RecordedSimulator, start: datetime, end: datetime, timezone: str
+    zoom: RecordedSimulator, start: datetime, end: datetime
 ) -> None:
-    read(start, end, timezone=timezone)
-    ZoomContactCenterHook().count_engagements(start, end, timezone=timezone)
+    for timezone in ("UTC", "America/New_York"):
+        read(start, end, timezone=timezone)
+        ZoomContactCenterHook().count_engagements(start, end, timezone=timezone)
     assert {exchange.status for exchange in exchanges_as_described(zoom)} == {200}
 
 
@@ -166,7 +154,6 @@ def test_the_requests_of_sensor_and_connection_test_are_described(zoom: Recorded
 
 
 INVALID_FIELD = {"code": 300, "message": "No.", "errors": [{"field": "to", "message": "No."}]}
-REJECTED_TOKEN = {"code": 124, "message": "Invalid access token."}
 
 
 @pytest.mark.parametrize(
@@ -174,13 +161,15 @@ REJECTED_TOKEN = {"code": 124, "message": "Invalid access token."}
     [
         (400, {"scopes": ("user:read:admin",)}, {}),
         (400, {"refusal": (400, INVALID_FIELD)}, {}),
+        (401, {"refusal": (401, {"status": False, "errorCode": 401})}, {}),
         (401, {"refusal": (401, {"code": 1001, "message": "No such user."})}, {}),
         (403, {"refusal": (403, {"code": 9001, "message": "No privileges."})}, {}),
         (404, {}, {"queue_id": "unknown"}),
         (404, {}, {"user_id": "unknown"}),
         (400, {"page_token_life": 0.0}, {}),
         (429, {"daily_limit": 2}, {}),
-        *((400, {wrong: "another"}, {}) for wrong in ("client_id", "client_secret", "account_id")),
+        (400, {"client_secret": "another"}, {}),
+        (400, {"account_id": "another"}, {}),
     ],
     ids=str,
 )
@@ -194,31 +183,8 @@ def test_the_errors_of_the_simulator_are_described(
     assert status in {exchange.status for exchange in exchanges_as_described(zoom)}
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "headers", "on"),
-    [
-        (401, REJECTED_TOKEN, {}, "api"),
-        (400, REJECTED_TOKEN, {}, "api"),
-        (401, {"status": False, "errorCode": 401}, {}, "api"),
-        (401, {"status": False, "errorCode": 401, "errorMessage": "Invalid access token."}, {}, "api"),
-        *(
-            (429, {"code": 429, "message": "Come back later."}, {"Retry-After": retry_after}, on)
-            for on in ("api", "token")
-            for retry_after in ("0", "Sun, 08 Nov 2026 00:00:01 GMT", "2026-11-08T00:00:01Z")
-        ),
-    ],
-    ids=str,
-)
-def test_what_the_package_survives_is_described(
-    zoom: RecordedSimulator, status: int, body: dict[str, Any], headers: dict[str, str], on: str
-) -> None:
-    zoom.faults = [Fault("answer", on, details={"status": status, "body": body, "headers": headers})]
-    assert ZoomContactCenterHook().count_engagements(START, END)
-    assert status in {exchange.status for exchange in exchanges_as_described(zoom)}
-
-
 @pytest.mark.parametrize("announces", [True, False], ids=["announced", "not announced"])
-def test_the_limit_of_a_second_is_announced_and_throttles_as_described(start_zoom: StartZoom, announces: bool) -> None:
+def test_a_throttled_request_and_an_announced_limit_are_described(start_zoom: StartZoom, announces: bool) -> None:
     zoom = start_zoom(requests_per_second=12, announces_limits=announces)
     session = ZoomContactCenterHook().get_conn()
     url = json.loads(os.environ["AIRFLOW_CONN_ZCC_DEFAULT"])["host"] + LISTING
@@ -229,7 +195,7 @@ def test_the_limit_of_a_second_is_announced_and_throttles_as_described(start_zoo
     assert len(announced) == (4 if announces else 0)
 
 
-@pytest.mark.parametrize("query", ["page_size=101", "from=2026-11-03+00:00:00Z", "channel=Voice", "since=2026-11-03"])
+@pytest.mark.parametrize("query", ["page_size=101", "from=2026-11-03+00:00:00Z", "since=2026-11-03"])
 def test_a_request_that_is_not_described_is_found(zoom: RecordedSimulator, query: str) -> None:
     read()
     assert request_violations(replace(zoom.exchanges[1], query=query))
@@ -248,35 +214,3 @@ def test_a_response_that_is_not_described_is_found(zoom: RecordedSimulator, chan
     read()
     with pytest.raises(FailureGroup):
         check_response(replace(zoom.exchanges[1], **changes))
-
-
-def listing_without_signature() -> APIOperation:
-    """Describe the listing without the signature, which the session adds, and years far away.
-
-    The package never sends an empty value, so what becomes of one does not matter.
-    """
-    described = json.loads(json.dumps(DESCRIPTION["paths"][LISTING]["get"]).replace("^[0-9]{4}-", "^20[0-9]{2}-"))
-    del described["security"]
-    for parameter in described["parameters"]:
-        parameter["schema"].pop("minLength", None)
-    return schemathesis.openapi.from_dict({**DESCRIPTION, "paths": {LISTING: {"get": described}}})[LISTING]["GET"]
-
-
-@pytest.mark.usefixtures("zoom")
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["allowed", "not allowed"])
-def test_the_simulator_responds_as_described_whatever_the_request(mode: GenerationMode) -> None:
-    session = ZoomContactCenterHook().get_conn()
-    url = json.loads(os.environ["AIRFLOW_CONN_ZCC_DEFAULT"])["host"]
-    statuses = Counter[int]()
-
-    @settings(max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(listing_without_signature().as_strategy(generation_mode=mode))
-    def call(case: Case) -> None:
-        # Without a first instant, the simulator does not look at the last one.
-        case.query = {"from": "2026-11-03", "to": "2026-11-04"} | case.query
-        response = case.call(base_url=url, session=session)
-        statuses[response.status_code] += 1
-        case.validate_response(response, checks=[*RESPONSE_CHECKS, negative_data_rejection])
-
-    call()
-    assert statuses[400 if mode == GenerationMode.NEGATIVE else 200]

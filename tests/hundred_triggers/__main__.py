@@ -8,7 +8,6 @@ engagements of all arrive at once, and the time until Airflow has each one's eve
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import re
@@ -18,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -29,6 +29,7 @@ from tests.zoom_simulator.server import SimulatorServer
 
 DAG = "hundred"
 FIRST, HOUR = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()), 3_600
+TRIGGERS = 100
 POKE_INTERVAL, LATENCY, REQUESTS_PER_SECOND = 2, 0.1, 20
 #: Checks of each before the engagements arrive.
 CHECKS = 12
@@ -41,16 +42,15 @@ BLOCKED = re.compile(r"async thread was blocked for ([\d.]+) seconds")
 #: Tasks at a time: each waits for Airflow more than it works.
 PARALLELISM = 16
 
+report = partial(print, flush=True)
+
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.hundred_triggers", description="Many deferred sensors.")
-    parser.add_argument("--triggers", type=int, default=100, help="how many; default: 100")
-    triggers = parser.parse_args().triggers
     logging.disable(logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     config = Config(latency=LATENCY, requests_per_second=REQUESTS_PER_SECOND)
     environment = {
-        "ZCC_TRIGGERS": str(triggers),
+        "ZCC_TRIGGERS": str(TRIGGERS),
         "ZCC_POKE_INTERVAL": str(POKE_INTERVAL),
         "AIRFLOW__OPENLINEAGE__DISABLED": "True",
     }
@@ -59,47 +59,38 @@ def main() -> int:
         SimulatorServer(ZoomSimulator(Engagements([]), config)) as zoom,
         RunningAirflow(dags, environment, parallelism=PARALLELISM) as airflow,
     ):
-        say(
+        report(
             f"Zoom:    simulated, {LATENCY * 1_000:.0f} ms a response, {REQUESTS_PER_SECOND} requests/s allowed\n"
-            f"Airflow: {triggers} sensors with a poke_interval of {POKE_INTERVAL} s, one triggerer, the connection in "
+            f"Airflow: {TRIGGERS} sensors with a poke_interval of {POKE_INTERVAL} s, one triggerer, the connection in "
             "its database"
         )
-        connection = airflow.home / "connections.json"
-        connection.write_text(json.dumps({"zcc_in_database": at_zooms_rate(zoom.connection)}))
-        airflow.call("airflow", "connections", "import", str(connection))
+        connection = zoom.connection
+        connection["extra"]["requests_per_second"] = REQUESTS_PER_SECOND
+        connections = airflow.home / "connections.json"
+        connections.write_text(json.dumps({"zcc_in_database": connection}))
+        airflow.call("airflow", "connections", "import", str(connections))
         airflow.start_components(triggerer=True)
-        return Triggers(triggers, zoom.simulator, airflow).run()
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
-def at_zooms_rate(connection: dict[str, object]) -> dict[str, object]:
-    """Return a connection that sends as many requests as Zoom allows."""
-    return {**connection, "extra": {**connection["extra"], "requests_per_second": REQUESTS_PER_SECOND}}  # type: ignore[dict-item]
+        return Triggers(zoom.simulator, airflow).run()
 
 
 class Triggers:
-    """So many triggers, and what becomes of them.
+    """A hundred triggers, and what becomes of them.
 
-    :param number: how many.
     :param simulator: where their requests go.
     :param airflow: where they are.
     """
 
-    def __init__(self, number: int, simulator: ZoomSimulator, airflow: RunningAirflow) -> None:
-        self._number = number
+    def __init__(self, simulator: ZoomSimulator, airflow: RunningAirflow) -> None:
         self._simulator = simulator
         self._airflow = airflow
 
     def run(self) -> int:
         """Wait, make the engagements arrive, and report whether each trigger had its share."""
         self._airflow.trigger(DAG)
-        self._airflow.wait_until("all to be deferred", lambda: len(self._deferred()) == self._number)
-        # Their tasks, which would go on one after the other as the events come, are not what is measured.
+        self._airflow.wait_until("all to be deferred", lambda: len(self._deferred()) == TRIGGERS)
+        # Their tasks, which would continue one after the other as the events come, are not what is measured.
         self._airflow.call("airflow", "dags", "pause", DAG)
-        say(f"\nAll {self._number} are deferred.")
+        report(f"\nAll {TRIGGERS} are deferred.")
         blocked_before = len(self._blocked())
         checks, seconds = self._wait_for_checks()
         blocked = self._blocked()[blocked_before:]
@@ -107,18 +98,18 @@ class Triggers:
         self._airflow.call("airflow", "dags", "unpause", DAG)
         tasks = self._airflow.outcome(DAG)["tasks"].values()
         ended = Counter(f"{task['state']}, tries: {task['tries']}" for task in tasks)
-        rejected = self._simulator.stats.statuses[429]
-        say(
+        throttled = self._simulator.stats.statuses[429]
+        report(
             f"\n{'':32}{'min':>8}{'median':>8}{'max':>8}\n"
             f"{f'checks of each in {seconds:.0f} s':32}{_row(checks, '8.0f')}\n"
             f"{'seconds from arrival to event':32}{_row(events, '8.1f')}\n\n"
-            f"requests     {sum(checks) / seconds:.1f} per second, {rejected} rejected in all\n"
+            f"requests     {sum(checks) / seconds:.1f} per second, {throttled} throttled in all\n"
             f"loop blocked {len(blocked)}x, for {sum(blocked):.1f} of the {seconds:.0f} s\n"
             f"tasks ended  {', '.join(f'{count} {how}' for how, count in ended.items())}"
         )
         fair = min(checks) >= FAIR * median(checks) and sum(blocked) <= BLOCKED_AT_MOST * seconds
-        well = fair and ended == {"success, tries: 1": self._number}
-        say("none starved" if well else "STARVED" if not fair else "NOT ALL ENDED WELL")
+        well = fair and ended == {"success, tries: 1": TRIGGERS}
+        report("none starved" if well else "STARVED" if not fair else "NOT ALL ENDED WELL")
         return 0 if well else 1
 
     def _deferred(self) -> set[str]:
@@ -137,25 +128,25 @@ class Triggers:
         """Return how many checks there were of each in some time, and how long that was."""
         # The triggerer may not have begun with the last of them.
         before = self._checks()
-        self._airflow.wait_until("a check of each", lambda: len(self._checks() - before) == self._number)
+        self._airflow.wait_until("a check of each", lambda: len(self._checks() - before) == TRIGGERS)
         before, started = self._checks(), time.monotonic()
-        wanted = before.total() + CHECKS * self._number
+        wanted = before.total() + CHECKS * TRIGGERS
         self._airflow.wait_until(f"{CHECKS} checks of each", lambda: self._checks().total() >= wanted)
         checked, seconds = self._checks(), time.monotonic() - started
         return [checked[start] - before[start] for start in checked], seconds
 
     def _seconds_to_events(self) -> list[float]:
         """Make the engagements arrive, and return after how many seconds Airflow had the event of each trigger."""
-        starts = [FIRST + number * HOUR for number in range(self._number)]
+        starts = [FIRST + number * HOUR for number in range(TRIGGERS)]
         arrival = Fault("arrival", details={"starts": starts})
         self._simulator.faults = [arrival]
         self._airflow.wait_until("the arrival", lambda: arrival.befell)
         arrived, seconds = time.monotonic(), list[float]()
 
         def all_have_come() -> bool:
-            left = self._number - len(self._deferred())
+            left = TRIGGERS - len(self._deferred())
             seconds.extend([time.monotonic() - arrived] * (left - len(seconds)))
-            return left == self._number
+            return left == TRIGGERS
 
         self._airflow.wait_until("the events", all_have_come)
         return seconds

@@ -1,6 +1,6 @@
 """
 ``make ui``: Airflow's web page with everything ready: a simulated Zoom, an S3 server, the connections to them and the
-example Dags. With a command, that is run as soon as the page is there, and its end is the end.
+example Dags. With a command, that is run as soon as Airflow is ready, and its end is the end.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(command: list[str]) -> int:
     with simulated_services() as services:
         allow_anyone_to_read(services.s3)
         print("Airflow: making an empty database, then starting; about a minute", flush=True)
-        # Up to 3.3.2, Airflow 3.3 refuses to test a connection whose port is not set: apache/airflow#73298.
+        # Up to 3.3.2, Airflow 3.3 rejects the test of a connection whose port is not set: apache/airflow#73298.
         connections = {name: {**connection, "port": 0} for name, connection in services.connections.items()}
         with AirflowStandalone(EXAMPLE_DAGS, connections, {"zcc_bucket": BUCKET}) as airflow:
             airflow.wait_until_ready()
@@ -76,7 +76,7 @@ The Dags are paused, as Airflow takes them up:
   the form      {airflow.url}/{connections} > zcc_default > Edit, Test
   the object    curl -s {shlex.quote(object_url)} | gunzip | head -n 1
   all objects   curl -s {shlex.quote(f"{services.s3.url}/{BUCKET}")}
-  Airflow says  {airflow.log_of("standalone")}
+  Airflow's log {airflow.log_of("standalone")}
 
 Ctrl-C ends everything, and deletes what was written.""",
         flush=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
@@ -12,26 +11,18 @@ from playwright.sync_api import Locator, Page, expect
 from airflow_provider_zcc.get_provider_info import get_provider_info
 
 CONNECTION_ID = "zoom_by_hand"
-LABELS = (
-    "API base URL",
-    "Client ID",
-    "Client Secret",
-    "Account ID",
-    "Token URL",
-    "Requests per second",
-    "Timeout",
-)
 [_DECLARED] = get_provider_info()["connection-types"]
+_FIELDS = _DECLARED["conn-fields"]
 PLACEHOLDERS: dict[str, str] = _DECLARED["ui-field-behaviour"]["placeholders"]
-HELP = tuple(field["description"] for field in _DECLARED["conn-fields"].values())
-DEFAULTS = {
-    name: str(field["schema"]["default"])
-    for name, field in _DECLARED["conn-fields"].items()
-    if "default" in field["schema"]
+#: Labels and help texts of all fields.
+TEXTS = {
+    *_DECLARED["ui-field-behaviour"]["relabeling"].values(),
+    *(field[kind] for field in _FIELDS.values() for kind in ("label", "description")),
 }
+DEFAULTS = {name: str(field["schema"]["default"]) for name, field in _FIELDS.items() if "default" in field["schema"]}
 EXTRA_PREFIX = "extra__zcc__"
 #: Up to 3.3.2, Airflow 3.3 takes a port that is not set for another one than the one it stored: apache/airflow#73298.
-PORT_REFUSED = "The host or port to test differs"
+PORT_REJECTED = "The host or port to test differs"
 
 
 def connection_page(page: Page, password: str) -> ConnectionPage:
@@ -99,7 +90,7 @@ class ConnectionPage:
         self._dialog.wait_for(state="hidden")
 
     def test(self, secret: str) -> str | None:  # noqa: ARG002
-        """Press Test, and return what the page says; None if it has no such button, as in Airflow 3.0.
+        """Press Test, and return the message that the page shows; None if it has no such button, as in Airflow 3.0.
 
         :param secret: the one that is saved: the page of 2.11 tests what is typed, and does not show it.
         """
@@ -108,7 +99,7 @@ class ConnectionPage:
         if not self._row.get_by_role("button", name="Test Connection").count():
             return None
         text = self._press_test()
-        if text.startswith(PORT_REFUSED):
+        if text.startswith(PORT_REJECTED):
             self.page.request.patch(
                 f"/api/v2/connections/{CONNECTION_ID}?update_mask=port",
                 data={"connection_id": CONNECTION_ID, "conn_type": "zcc", "port": 0},
@@ -126,10 +117,10 @@ class ConnectionPage:
     def _press_test(self) -> str:
         with self.page.expect_response("**/api/v2/connections/test") as response:
             self._row.get_by_role("button", name="Test Connection").click()
-        answer = response.value.json()
-        if "message" in answer:
-            expect(self.page.get_by_text(answer["message"])).to_be_visible()
-        return str(answer.get("message") or answer.get("detail"))
+        result = response.value.json()
+        if "message" in result:
+            expect(self.page.get_by_text(result["message"])).to_be_visible()
+        return str(result.get("message") or result.get("detail"))
 
     def shown(self) -> dict[str, str]:
         """Return what the fields show, by name."""
@@ -137,20 +128,20 @@ class ConnectionPage:
         return {str(field.get_attribute("name")).removeprefix("element_"): field.input_value() for field in fields}
 
     def shows_the_declared_fields(self) -> bool:
-        """Tell whether each declared label and help text is there, and no field that was to be hidden."""
+        """Return whether the form has each declared label and help text, and no field that was to be hidden."""
         text = self._dialog.inner_text()
         self._open("Extra Fields")
         self._dialog.locator("[name=element_account_id]").wait_for()
         text += self._dialog.inner_text()
         names = self.shown()
-        return all(words in text for words in LABELS + HELP) and not {"schema", "port"} & set(names)
+        return all(words in text for words in TEXTS) and not {"schema", "port"} & set(names)
 
     def standard_field(self, name: str) -> Locator:
         """Find a field that every connection has."""
         return self._dialog.locator(f"[name={name}]")
 
     def saved(self) -> tuple[str, str, dict[str, str]]:
-        """Return host, login and what extra holds, as Airflow stored it; a masked value is what it masks."""
+        """Return host, login and extra, as Airflow stored them."""
         stored = self.get(f"/api/v2/connections/{CONNECTION_ID}")
         return stored["host"], stored["login"], _filled_in(stored["extra"])
 
@@ -167,11 +158,11 @@ class ConnectionPage:
         return {name: self.standard_field(name).get_attribute("placeholder") for name in PLACEHOLDERS}
 
     def hides_the_secret(self) -> bool:
-        """Tell whether what is typed as Client Secret cannot be read from the screen."""
+        """Return whether what is typed as Client Secret cannot be read from the screen."""
         return self.standard_field("password").get_attribute("type") == "password"
 
     def get(self, path: str) -> Any:
-        """Ask Airflow's API as the same user.
+        """Call Airflow's API as the same user.
 
         :param path: of the resource.
         """
@@ -181,12 +172,6 @@ class ConnectionPage:
         """Return all that the page holds, values of fields included."""
         values = [field.input_value() for field in self.page.locator("input, textarea").all()]
         return "\n".join([self.page.content(), *values])
-
-    def shoot(self, images: Path | None, name: str) -> None:
-        """Take a screenshot."""
-        if images:
-            self.page.wait_for_timeout(1_000)
-            self.page.screenshot(path=images / f"{name}.png")
 
 
 class ConnectionPageOf2(ConnectionPage):
@@ -225,9 +210,9 @@ class ConnectionPageOf2(ConnectionPage):
         self.page.locator("#password").fill(secret)
         with self.page.expect_response("**/api/v1/connections/test") as response:
             self.page.locator("#test-connection").click()
-        answer = response.value.json()
-        expect(self.page.get_by_text(answer["message"])).to_be_visible()
-        return str(answer["message"])
+        result = response.value.json()
+        expect(self.page.get_by_text(result["message"])).to_be_visible()
+        return str(result["message"])
 
     def shown(self) -> dict[str, str]:
         fields = self.page.locator("#model_form input[id]").all()
@@ -239,7 +224,7 @@ class ConnectionPageOf2(ConnectionPage):
 
     def shows_the_declared_fields(self) -> bool:
         text = self.page.locator("#model_form").inner_text()
-        return all(words in text for words in LABELS + HELP) and not {"schema", "port"} & set(self.shown())
+        return all(words in text for words in TEXTS) and not {"schema", "port"} & set(self.shown())
 
     def standard_field(self, name: str) -> Locator:
         return self.page.locator(f"#{name}")

@@ -40,14 +40,6 @@ END = LAST_MIDNIGHT - timedelta(days=5)
 #: Days after the last simulated engagement.
 QUIET = (LAST_MIDNIGHT + timedelta(days=5), LAST_MIDNIGHT + timedelta(days=6))
 
-#: What cannot pass: the connection's wrong fields, the account's configuration, and words of the error.
-REFUSALS: list[tuple[dict[str, str], dict[str, Any], str]] = [
-    ({"password": "wrong"}, {}, "Client Secret"),
-    ({"login": ""}, {}, "lacks login (Client ID)"),
-    ({}, {"scopes": ["user:read"]}, "contact_center:read:list_engagements:admin"),
-    ({}, {"refusal": (403, {"code": 9001, "message": "No permission."})}, "No permission"),
-]
-
 StartZoom = Callable[..., SimulatorServer]
 ConnectZoom = Callable[..., None]
 

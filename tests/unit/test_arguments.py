@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import runpy
 from typing import Any
 
 import pytest
@@ -51,44 +52,38 @@ def test_each_of_them_is_a_template_field_and_an_attribute(kind: type) -> None:
 
 @pytest.mark.parametrize("way", ["plain", "partial", "expand", "expand_kwargs"])
 @pytest.mark.parametrize(("kind", "name"), ARGUMENTS)
-def test_a_task_that_gives_one_is_upstream(kind: Any, name: str, way: str) -> None:
+def test_a_task_that_returns_one_is_upstream(kind: Any, name: str, way: str) -> None:
     @task
     def give() -> Any: ...
 
     with DAG("dag", schedule=None):
         given, rest = give(), required(kind, name)
-        if way == "plain":
-            made = kind(task_id="task", **{name: given}, **rest)
-        elif way == "partial":
-            made = (
-                kind.partial(task_id="task", **{name: given}, **rest).expand(user_id=["a", "b"])
-                if name != "user_id"
-                else kind.partial(task_id="task", user_id=given, **rest).expand(queue_id=["a"])
-            )
-        elif way == "expand":
-            made = kind.partial(task_id="task", **rest).expand(**{name: given})
-        else:
-            made = kind.partial(task_id="task", **rest).expand_kwargs(given)
+        other = "queue_id" if name == "user_id" else "user_id"
+        made = {
+            "plain": lambda: kind(task_id="task", **{name: given}, **rest),
+            "partial": lambda: kind.partial(task_id="task", **{name: given}, **rest).expand(**{other: ["a", "b"]}),
+            "expand": lambda: kind.partial(task_id="task", **rest).expand(**{name: given}),
+            "expand_kwargs": lambda: kind.partial(task_id="task", **rest).expand_kwargs(given),
+        }[way]()
     assert made.upstream_task_ids == {"give"}
 
 
-def serialized(dag: DAG) -> str:
-    return json.dumps(DagSerialization.to_dict(dag))
+@pytest.mark.parametrize("kind", [EngagementsToS3Operator, EngagementsSensor])
+def test_the_default_of_deferrable_is_airflows(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kind(task_id="task", **required(kind)).deferrable is False
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
+    # The default of an argument is found when a module is imported.
+    anew = runpy.run_path(inspect.getfile(kind))[kind.__name__]
+    assert anew(task_id="task", **required(kind)).deferrable is True
 
 
 @KINDS
-def test_a_literal_consumer_number_is_not_stored_with_the_dag(kind: Any) -> None:
-    with DAG("dag", schedule=None) as dag:
-        kind(task_id="task", consumer_number=NUMBER, **required(kind))
-    assert NUMBER not in serialized(dag)
-
-
-@KINDS
-def test_a_number_that_a_mapped_task_gets_from_another_is_not_stored_with_the_dag(kind: Any) -> None:
+def test_a_consumer_number_is_not_stored_with_the_dag(kind: Any) -> None:
     @task
     def give() -> str:
         return NUMBER
 
     with DAG("dag", schedule=None) as dag:
-        kind.partial(task_id="task", consumer_number=give(), **required(kind)).expand(queue_id=["a", "b"])
-    assert NUMBER not in serialized(dag)
+        kind(task_id="literal", consumer_number=NUMBER, **required(kind))
+        kind.partial(task_id="mapped", consumer_number=give(), **required(kind)).expand(queue_id=["a", "b"])
+    assert NUMBER not in json.dumps(DagSerialization.to_dict(dag))

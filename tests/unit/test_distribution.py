@@ -1,4 +1,4 @@
-"""What ``make build`` would say of distributions that went wrong."""
+"""What ``make build`` reports of distributions that went wrong."""
 
 from __future__ import annotations
 

@@ -4,10 +4,9 @@ import json
 import subprocess
 import sys
 from importlib import import_module
-from importlib.metadata import entry_points
 from itertools import chain
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import airflow
@@ -18,21 +17,6 @@ from airflow_provider_zcc.get_provider_info import get_provider_info
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.zoom.settings import DEFAULT_REQUESTS_PER_SECOND, DEFAULT_TIMEOUT
 from tests.airflow_version import AIRFLOW
-
-LABELS = {"login": "Client ID", "password": "Client Secret", "host": "API base URL"}
-OWN_FIELDS = {
-    "account_id": ("Account ID", "string"),
-    "oauth_url": ("OAuth URL", "string"),
-    "requests_per_second": ("Requests per second", "number"),
-    "timeout": ("Timeout", "number"),
-}
-#: What a new connection says of itself.
-DEFAULTS = {
-    "account_id": None,
-    "oauth_url": None,
-    "requests_per_second": DEFAULT_REQUESTS_PER_SECOND,
-    "timeout": DEFAULT_TIMEOUT,
-}
 
 
 def airflow_schema(name: str) -> dict[str, Any]:
@@ -59,18 +43,6 @@ def test_airflow_knows_every_key_of_the_connection_type():
     assert set(connection_type()) <= set(schema["items"]["properties"])
 
 
-def test_airflow_discovers_the_provider_under_the_name_of_its_distribution():
-    [entry] = [
-        entry
-        for entry in entry_points(group="apache_airflow_provider")
-        if entry.value.startswith("airflow_provider_zcc")
-    ]
-    assert entry.name == "provider_info"
-    assert entry.load() is get_provider_info
-    assert entry.dist is not None
-    assert entry.dist.name == get_provider_info()["package-name"]
-
-
 def test_exactly_the_modules_of_the_package_are_named_and_import():
     info = get_provider_info()
     lists = [item["python-modules"] for kind in ("hooks", "operators", "sensors", "triggers") for item in info[kind]]
@@ -89,48 +61,54 @@ def test_the_connection_type_leads_to_the_hook():
     assert connection_type()["hook-name"] == ZoomContactCenterHook.hook_name
 
 
-@pytest.mark.skipif(AIRFLOW < (3, 1), reason="2.11 has no such service, and 3.0 asks FAB")
+def own_fields(key: str) -> dict[str, Any]:
+    """Return what is declared of each own field of the form."""
+    return {name: field.get(key, field["schema"].get(key)) for name, field in connection_type()["conn-fields"].items()}
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 1), reason="2.11 has no such service, and 3.0 calls FAB")
 def test_the_form_of_airflow_3_shows_the_fields():
     connections = import_module("airflow.api_fastapi.core_api.services.ui.connections")
     [form] = [meta for meta in connections.HookMetaService.hook_meta_data() if meta.connection_type == "zcc"]
-    standard = form.standard_fields
+    behaviour = connection_type()["ui-field-behaviour"]
+    shown = {name: field.title for name, field in form.standard_fields if field and not field.hidden}
+    own = {name: field["schema"] for name, field in form.extra_fields.items()}
     assert form.hook_name == "Zoom Contact Center"
-    assert {name: field.title for name, field in standard if field and not field.hidden} == LABELS
-    assert {name for name, field in standard if field and field.hidden} == {"url_schema", "port"}
+    assert shown == behaviour["relabeling"]
+    assert {name: schema["title"] for name, schema in own.items()} == own_fields("label")
     # 3.1 has its form from the hook, whose fields are all text.
-    assert {name: (field["schema"]["title"], field["schema"]["type"]) for name, field in form.extra_fields.items()} == {
-        name: (label, [kind if AIRFLOW >= (3, 2) else "string", "null"]) for name, (label, kind) in OWN_FIELDS.items()
-    }
-    assert {name: number(field["value"]) for name, field in form.extra_fields.items()} == DEFAULTS
+    if AIRFLOW >= (3, 2):
+        assert {name: schema["type"] for name, schema in own.items()} == own_fields("type")
+    assert {name: number(field["value"]) for name, field in form.extra_fields.items()} == own_fields("default")
+
+
+def test_the_defaults_of_the_form_are_those_of_the_package():
+    defaults = {"requests_per_second": DEFAULT_REQUESTS_PER_SECOND, "timeout": DEFAULT_TIMEOUT}
+    assert own_fields("default") == {"account_id": None, "oauth_url": None} | defaults
 
 
 def test_the_hook_gives_older_versions_the_same_standard_fields():
     behaviour = ZoomContactCenterHook.get_ui_field_behaviour()
     declared = connection_type()["ui-field-behaviour"]
     assert behaviour == {name.replace("-", "_"): value for name, value in declared.items()}
-    assert (behaviour["hidden_fields"], behaviour["relabeling"]) == (["schema", "port"], LABELS)
     jsonschema.validate(behaviour, airflow_schema("customized_form_field_behaviours.schema.json"))
 
 
 def test_the_hook_gives_older_versions_the_same_own_fields(monkeypatch: pytest.MonkeyPatch):
-    def module(name: str, **content: object) -> None:
-        made = ModuleType(name)
-        vars(made).update(content)
-        monkeypatch.setitem(sys.modules, name, made)
-
     def form_field(label: str, default: str | None, **_: object) -> SimpleNamespace:
         return SimpleNamespace(label=label, default=default)
 
     # Airflow 3 installs neither package.
-    module("flask_appbuilder")
-    module("flask_appbuilder.fieldwidgets", BS3TextFieldWidget=object)
-    module("wtforms", StringField=form_field)
-    module("wtforms.validators", Optional=object)
+    for name, content in {
+        "flask_appbuilder": {},
+        "flask_appbuilder.fieldwidgets": {"BS3TextFieldWidget": object},
+        "wtforms": {"StringField": form_field},
+        "wtforms.validators": {"Optional": object},
+    }.items():
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**content))
     widgets = ZoomContactCenterHook.get_connection_form_widgets()
-    assert {name: field.label for name, field in widgets.items()} == {
-        name: label for name, (label, _) in OWN_FIELDS.items()
-    }
-    assert {name: number(field.default) for name, field in widgets.items()} == DEFAULTS
+    assert {name: field.label for name, field in widgets.items()} == own_fields("label")
+    assert {name: number(field.default) for name, field in widgets.items()} == own_fields("default")
 
 
 def test_reading_the_provider_info_imports_nothing_but_itself():

@@ -15,14 +15,9 @@ from airflow_provider_zcc.zoom.errors import InvalidQuery
 DAY = timedelta(days=1)
 FIRST = pendulum.datetime(2026, 11, 2)
 NEXT = pendulum.datetime(2026, 11, 3)
-#: Lines that can be copied, among others.
-REMEDIES = (
-    'schedule=CronDataIntervalTimetable("@daily", timezone="UTC")\n',
-    'interval_length="P1D",\n',
-    's3_key="zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",\n',
-    "start and end",
-)
-PARAMS = ('start="{{ params.start }}",\n', 'end="{{ params.end }}",\n')
+#: Words of the errors, lines that can be copied among them.
+LENGTH = 'interval_length="P1D",\n'
+NOTHING = ["no data interval", 'start="{{ params.start }}",\n']
 
 REAL = {"data_interval_start": FIRST, "data_interval_end": NEXT}
 NO_LENGTH = {"data_interval_start": NEXT, "data_interval_end": NEXT}
@@ -41,28 +36,28 @@ PARTITIONED = {"partition_key": "2026-11-02", "partition_date": FIRST}
         pytest.param(PARTITIONED | NONE, DAY, id="CronPartitionTimetable, with empty keys"),
     ],
 )
-def test_the_run_tells_the_interval(context: dict[str, Any], length: timedelta | None):
+def test_the_interval_is_that_of_the_run(context: dict[str, Any], length: timedelta | None):
     assert resolve_interval(context, interval_length=length) == (FIRST, NEXT)
 
 
 @pytest.mark.parametrize(
     ("context", "length", "words"),
     [
-        pytest.param(NO_LENGTH, None, ["no length", "2026-11-03", "empty", *REMEDIES], id="cron or timedelta on 3.x"),
-        pytest.param(ABSENT, None, ["no data interval", *PARAMS], id="asset-triggered"),
-        pytest.param(ABSENT, DAY, ["no data interval", *PARAMS], id="asset-triggered, whatever the length"),
-        pytest.param(NONE, None, ["no data interval", *PARAMS], id="manual without a logical date"),
+        pytest.param(NO_LENGTH, None, ["no length", "2026-11-03", LENGTH], id="cron or timedelta on 3.x"),
+        pytest.param(ABSENT, None, NOTHING, id="asset-triggered"),
         pytest.param(
-            PARTITIONED,
-            None,
-            ["partition_date", 'interval_length="P1D",\n', "run_offset=-1"],
-            id="CronPartitionTimetable",
+            ABSENT,
+            DAY,
+            NOTHING,
+            id="asset-triggered, whatever the length",
         ),
+        pytest.param(NONE, None, NOTHING, id="manual without a logical date"),
+        pytest.param(PARTITIONED, None, ["partition_date", LENGTH, "run_offset=-1"], id="CronPartitionTimetable"),
         pytest.param({"partition_key": "2026-11-02"}, DAY, ["no data interval"], id="partition without a date"),
         pytest.param({"data_interval_start": FIRST}, None, ["no data interval"], id="one side"),
     ],
 )
-def test_a_run_that_tells_no_interval_is_an_error_with_a_remedy(
+def test_a_run_without_an_interval_is_an_error_with_a_remedy(
     context: dict[str, Any], length: timedelta | None, words: list[str]
 ):
     with pytest.raises(InvalidQuery) as raised:
@@ -74,23 +69,17 @@ def test_a_run_that_tells_no_interval_is_an_error_with_a_remedy(
     ("start", "end"),
     [
         (FIRST, NEXT),
-        (datetime(2026, 11, 2, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=UTC)),
         ("2026-11-02 00:00:00+00:00", "2026-11-03 00:00:00+00:00"),
         ("2026-11-02T00:00:00Z", "2026-11-03T00:00:00.000000+00:00"),
         (" 2026-11-02T00:00:00+00:00\n", NEXT),
         ("2026-11-01T16:00:00-08:00", datetime(2026, 11, 3, 5, 30, tzinfo=timezone(timedelta(hours=5.5)))),
     ],
 )
-@pytest.mark.parametrize("context", [ABSENT, NO_LENGTH, {"data_interval_start": NEXT, "data_interval_end": NEXT + DAY}])
+@pytest.mark.parametrize("context", [ABSENT, {"data_interval_start": NEXT, "data_interval_end": NEXT + DAY}])
 def test_start_and_end_win_over_the_run(start: datetime | str, end: datetime | str, context: dict[str, Any]):
     interval = resolve_interval(context, start=start, end=end, interval_length=DAY)
     assert interval == (FIRST, NEXT)
     assert [moment.utcoffset() is not None for moment in interval] == [True, True]
-
-
-def test_microseconds_are_kept():
-    start, end = "2026-11-02 00:00:00.000001+00:00", FIRST.add(microseconds=2)
-    assert resolve_interval(ABSENT, start=start, end=end) == (FIRST.add(microseconds=1), end)
 
 
 @pytest.mark.parametrize(
@@ -99,21 +88,15 @@ def test_microseconds_are_kept():
         pytest.param(FIRST, None, "end is missing", id="start alone"),
         pytest.param(None, NEXT, "start is missing", id="end alone"),
         pytest.param(NEXT, FIRST, "is not after start", id="reversed"),
-        pytest.param("2026-11-03T00:00:00Z", "2026-11-02T00:00:00Z", "is not after start", id="reversed text"),
-        pytest.param(FIRST, FIRST, "is not after start", id="equal"),
         pytest.param(FIRST, "2026-11-02T01:00:00+01:00", "is not after start", id="equal in other words"),
         pytest.param(datetime(2026, 11, 2), NEXT, "start has no timezone", id="naive start"),  # noqa: DTZ001
         pytest.param(FIRST, "2026-11-03 00:00:00", "end has no timezone", id="naive end"),
-        pytest.param("2026-11-02", NEXT, "start has no timezone", id="a day"),
         pytest.param(date(2026, 11, 2), NEXT, "start has no timezone", id="a date"),
-        pytest.param("", NEXT, "start is not an ISO 8601 time", id="empty"),
-        pytest.param(FIRST, "None", "end is not an ISO 8601 time", id="a None that Jinja rendered"),
         pytest.param("yesterday", NEXT, "start is not an ISO 8601 time: 'yesterday'", id="unreadable"),
-        pytest.param("2026-02-30T00:00:00Z", NEXT, "start is not an ISO 8601 time", id="no such day"),
         pytest.param(0, NEXT, "start has no timezone", id="a number"),
     ],
 )
-def test_bounds_that_make_no_interval_are_refused(start: Any, end: Any, words: str):
+def test_bounds_that_make_no_interval_are_rejected(start: Any, end: Any, words: str):
     with pytest.raises(InvalidQuery, match=words):
         resolve_interval(REAL, start=start, end=end)
 
@@ -123,23 +106,18 @@ def test_a_reversed_interval_of_the_run_is_refused():
         resolve_interval({"data_interval_start": NEXT, "data_interval_end": FIRST})
 
 
-LENGTHS = [
-    (timedelta(hours=36), timedelta(hours=36)),
-    (pendulum.duration(hours=36), timedelta(hours=36)),
-    ("P1D", DAY),
-    (" PT1H\n", timedelta(hours=1)),
-    ("P1DT12H", timedelta(hours=36)),
-    ("P1W", timedelta(days=7)),
-]
-
-
-@pytest.mark.parametrize(("given", "length"), LENGTHS)
-def test_the_length_ends_at_an_interval_without_length(given: timedelta | str, length: timedelta):
+@pytest.mark.parametrize(
+    ("given", "length"),
+    [
+        (timedelta(hours=36), timedelta(hours=36)),
+        (pendulum.duration(hours=36), timedelta(hours=36)),
+        (" PT1H\n", timedelta(hours=1)),
+        ("P1DT12H", timedelta(hours=36)),
+        ("P1W", timedelta(days=7)),
+    ],
+)
+def test_the_length_ends_at_the_run_or_begins_at_the_date_of_a_partition(given: timedelta | str, length: timedelta):
     assert resolve_interval(NO_LENGTH, interval_length=given) == (NEXT - length, NEXT)
-
-
-@pytest.mark.parametrize(("given", "length"), LENGTHS)
-def test_the_length_begins_at_the_date_of_a_partition(given: timedelta | str, length: timedelta):
     assert resolve_interval(PARTITIONED, interval_length=given) == (FIRST, FIRST + length)
 
 
@@ -151,19 +129,16 @@ def test_a_month_is_a_month_of_the_calendar(given: timedelta | str):
 
 BERLIN = pendulum.timezone("Europe/Berlin")
 BERLIN_DAG = {"dag": SimpleNamespace(timezone=BERLIN)}
-#: The midnights of Berlin around a day of 25 hours and around one of 23.
-MIDNIGHTS = [
-    pytest.param([pendulum.datetime(2026, 10, day, tz=BERLIN) for day in (24, 25, 26, 27, 28)], id="25 hours"),
-    pytest.param([pendulum.datetime(2026, 3, day, tz=BERLIN) for day in (28, 29, 30, 31)], id="23 hours"),
-]
 
 
-@pytest.mark.parametrize("length", ["P1D", DAY, pendulum.duration(days=1)])
-@pytest.mark.parametrize("midnights", MIDNIGHTS)
-def test_daily_runs_adjoin_where_daylight_saving_changes_the_length_of_a_day(
-    midnights: list[pendulum.DateTime], length: timedelta | str
+@pytest.mark.parametrize("length", ["P1D", DAY])
+@pytest.mark.parametrize(
+    "sunday", [pendulum.datetime(2026, 10, 25, tz=BERLIN), pendulum.datetime(2026, 3, 29, tz=BERLIN)]
+)
+def test_daily_runs_adjoin_where_daylight_saving_makes_a_day_of_25_or_23_hours(
+    sunday: pendulum.DateTime, length: timedelta | str
 ):
-    runs = [moment.in_timezone("UTC") for moment in midnights]
+    runs = [sunday.add(days=number).in_timezone("UTC") for number in range(-1, 4)]
 
     ending = [
         resolve_interval({"data_interval_start": run, "data_interval_end": run, **BERLIN_DAG}, interval_length=length)
@@ -177,9 +152,7 @@ def test_daily_runs_adjoin_where_daylight_saving_changes_the_length_of_a_day(
 @pytest.mark.parametrize(
     ("length", "first"),
     [
-        ("PT23H", pendulum.datetime(2026, 10, 25, tz="UTC")),
         (timedelta(hours=23), pendulum.datetime(2026, 10, 25, tz="UTC")),
-        ("PT1H", pendulum.datetime(2026, 10, 25, 23, tz=BERLIN)),
         ("P1DT1H", pendulum.datetime(2026, 10, 24, 23, tz=BERLIN)),
         (timedelta(days=1, hours=1), pendulum.datetime(2026, 10, 24, 23, tz=BERLIN)),
         ("P1W", pendulum.datetime(2026, 10, 19, tz=BERLIN)),
@@ -194,38 +167,26 @@ def test_days_are_those_of_the_calendar_and_hours_those_of_the_clock(length: tim
     assert [moment.timestamp() for moment in interval] == [first.timestamp(), midnight.timestamp()]
 
 
-@pytest.mark.parametrize("dag", [None, SimpleNamespace(), SimpleNamespace(timezone=None)])
-def test_days_are_those_of_utc_where_the_dag_has_no_timezone(dag: object):
+def test_days_are_those_of_utc_without_a_dag():
     midnight = pendulum.datetime(2026, 10, 26, tz=BERLIN)
-    context = {"data_interval_start": midnight, "data_interval_end": midnight, "dag": dag}
+    context = {"data_interval_start": midnight, "data_interval_end": midnight}
     assert resolve_interval(context, interval_length="P1D") == (midnight.subtract(hours=24), midnight)
 
 
 @pytest.mark.parametrize(
     "length",
-    [timedelta(), -DAY, pendulum.duration(days=-1), "P0D", "-P1D", "P-1D", "", "P", "1 day", "1 day, 0:00:00", "junk",
-     "2026-11-02", "2026-01-01/2026-01-02", "2026-01-01/P1D", "P1D/2026-01-02", "P1D/2026-01-02T00:00:00Z",
-     "None", 86_400, True, ["P1D"], "P" + "9" * 400 + "D"],
-)  # fmt: skip
-@pytest.mark.parametrize("context", [REAL, NO_LENGTH, PARTITIONED])
-def test_a_length_that_is_none_is_refused(context: dict[str, Any], length: Any):
+    [timedelta(), -DAY, "P0D", "-P1D", "", "P", "1 day", "2026-11-02", "P1D/2026-01-02", 86_400, "P" + "9" * 400 + "D"],
+)
+@pytest.mark.parametrize("context", [REAL, NO_LENGTH])
+def test_what_is_no_length_is_rejected(context: dict[str, Any], length: Any):
     with pytest.raises(InvalidQuery, match="interval_length is not a length of time"):
         resolve_interval(context, interval_length=length)
 
 
-@pytest.mark.parametrize("length", ["P9999Y", "P99999999D", timedelta.max])
-@pytest.mark.parametrize("context", [NO_LENGTH, PARTITIONED])
-def test_a_length_beyond_the_calendar_is_an_error(context: dict[str, Any], length: Any):
+@pytest.mark.parametrize("length", ["P9999Y", timedelta.max])
+def test_a_length_beyond_the_calendar_is_an_error(length: Any):
     with pytest.raises(InvalidQuery, match="interval_length"):
-        resolve_interval(context, interval_length=length)
-
-
-@pytest.mark.parametrize("seconds_left", [61, 3600, 86_400 * 400])
-def test_an_interval_that_is_not_over_is_an_error_that_names_its_end(seconds_left: float):
-    end = datetime.now(UTC) + timedelta(seconds=seconds_left + 5)
-    with pytest.raises(InvalidQuery, match="not over") as raised:
-        wait_until_over(Interval(end - DAY, end))
-    assert str(end) in str(raised.value)
+        resolve_interval(NO_LENGTH, interval_length=length)
 
 
 @pytest.mark.parametrize("seconds_left", [-86_400.0, -0.1, 0.3, 55.0])

@@ -57,15 +57,7 @@ def test_without_filters_none_is_sent(zoom: SimulatorServer, run: Any):
     assert sent & set(FILTERS) == {"timezone"}
 
 
-#: What a template or another task may come to.
-NOTHING = [
-    pytest.param("{{ none }}", id="None as Jinja renders it"),
-    pytest.param("{{ params.missing }}", id="undefined"),
-    pytest.param("{{ '  ' }}", id="blank"),
-]
-
-
-@pytest.mark.parametrize("template", NOTHING)
+@pytest.mark.parametrize("template", ["{{ none }}", "{{ params.missing }}", "{{ '  ' }}"])
 @pytest.mark.parametrize("name", [*FILTERS, "channel"])
 def test_a_filter_that_renders_to_nothing_fails_the_task_and_is_named(
     zoom: SimulatorServer, run: Any, name: str, template: str
@@ -75,51 +67,31 @@ def test_a_filter_that_renders_to_nothing_fails_the_task_and_is_named(
     assert asked_nothing(zoom)
 
 
-def natively_rendered(given: object, **arguments: Any) -> EngagementsToS3Operator:
-    """Return an operator of a Dag with native rendering, whose templates were rendered."""
-    with DAG("dag", schedule=None, render_template_as_native_obj=True):
-        task = EngagementsToS3Operator(task_id="task", s3_key="key", **{"start": START, "end": END} | arguments)
-    task.render_template_fields(context_of(given=given))
-    return task
-
-
-@pytest.mark.parametrize("value", [None, "", [], (), {}])
-@pytest.mark.parametrize("name", [*FILTERS, "channel"])
-def test_so_does_one_that_renders_to_a_native_nothing(zoom: SimulatorServer, bucket: Bucket, name: str, value: object):
-    task = natively_rendered(value, s3_bucket=bucket.name, **{name: "{{ given }}"})
-    with pytest.raises(AirflowFailException, match=f"{name} was given"):
-        task.execute(context_of())
-    assert asked_nothing(zoom)
-
-
-@pytest.mark.parametrize("name", [*FILTERS, "channel"])
-def test_a_mapped_task_that_gets_none_fails(zoom: SimulatorServer, run: Any, name: str):
-    context = context_of()
-    context["ti"] = SimpleNamespace(map_index=0, xcom_push=None)
-    with pytest.raises(AirflowFailException, match=f"{name} was given"):
-        run(context, **{name: None})
-    assert asked_nothing(zoom)
-
-
 @pytest.mark.parametrize(
-    "name", ["start", "end", "interval_length", "s3_bucket", "acl_policy", "extra_args", "aws_conn_id"]
+    ("name", "value"),
+    [
+        *((name, None) for name in ("start", "end", "interval_length", "s3_bucket", "acl_policy", "extra_args")),
+        *(("queue_id", value) for value in (None, "", [], {})),
+    ],
 )
-def test_any_other_argument_that_renders_to_none_fails_the_task_and_is_named(
-    zoom: SimulatorServer, bucket: Bucket, name: str
+def test_so_does_any_argument_that_renders_to_a_native_nothing(
+    zoom: SimulatorServer, bucket: Bucket, name: str, value: object
 ):
-    task = natively_rendered(None, **{"s3_bucket": bucket.name} | {name: "{{ given }}"})
+    arguments = {"s3_key": "key", "s3_bucket": bucket.name, "start": START, "end": END, name: "{{ given }}"}
+    with DAG("dag", schedule=None, render_template_as_native_obj=True):
+        task = EngagementsToS3Operator(task_id="task", **arguments)
+    task.render_template_fields(context_of(given=value))
     with pytest.raises(AirflowFailException, match=f"{name} was given"):
         task.execute(context_of(START, END))
     assert asked_nothing(zoom)
 
 
-@pytest.mark.parametrize("names", [("start", "end"), ("extra_args",), ("s3_bucket",)])
-def test_so_does_one_that_a_mapped_task_gets_as_none(zoom: SimulatorServer, names: tuple[str, ...]):
+@pytest.mark.parametrize("names", [*((name,) for name in FILTERS), ("start", "end")])
+def test_so_does_one_that_a_mapped_task_receives_as_none(zoom: SimulatorServer, run: Any, names: tuple[str, ...]):
     context = context_of(START, END)
     context["ti"] = SimpleNamespace(map_index=0, xcom_push=None)
-    task = EngagementsToS3Operator(task_id="task", s3_key="s3://lake/key", **dict.fromkeys(names))
     with pytest.raises(AirflowFailException, match="was given"):
-        task.execute(context)
+        run(context, **dict.fromkeys(names))
     assert asked_nothing(zoom)
 
 

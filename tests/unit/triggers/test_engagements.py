@@ -4,7 +4,6 @@ import asyncio
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -29,7 +28,7 @@ from tests.unit.conftest import (
     hours_from_now,
     refusing,
 )
-from tests.zoom_simulator.data import NUMBERS, Engagements
+from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
 
@@ -114,35 +113,29 @@ class TestChecks:
         assert event == {"status": "available", "engagements": counts[checks - 1]}
         assert zoom.simulator.stats.api_requests == checks
 
-    @pytest.mark.parametrize("filters", [{"consumer_number": NUMBERS[3]}, {"channel_sources": ("sms", "whatsapp")}])
-    def test_only_what_passes_the_filters_counts(self, zoom: SimulatorServer, filters: dict[str, Any]):
-        zoom_says = ZoomContactCenterHook().count_engagements(START, END, **filters)
-        assert 0 < zoom_says < len(zoom.simulator.truth(START, END))
-        assert outcome(restarted(trigger(**filters)))["engagements"] == zoom_says
+    def test_only_what_passes_the_filters_counts(self, zoom: SimulatorServer):
+        event = outcome(restarted(trigger(channel_sources=("sms", "whatsapp"))))
+        assert event["engagements"] == len(zoom.simulator.truth(START, END, channel_sources="sms,whatsapp")) > 0
 
 
 class TestWaits:
     @pytest.mark.parametrize(
-        ("arguments", "least", "most"),
+        ("arguments", "first", "last"),
         [
-            ({"poke_interval": timedelta(minutes=1)}, [60] * 5, [60] * 5),
-            ({"exponential_backoff": True, "max_wait": 100}, [30, 60, 100, 100, 100], [60, 100, 100, 100, 100]),
-            ({"max_wait": timedelta(seconds=45)}, [60] * 5, [60] * 5),
-            ({"exponential_backoff": True, "poke_interval": 0}, [1] * 5, [2] * 5),
+            ({"poke_interval": timedelta(minutes=1)}, (60, 60), (60, 60)),
+            ({"poke_interval": 60, "exponential_backoff": True, "max_wait": 100}, (30, 60), (100, 100)),
+            ({"poke_interval": 0, "exponential_backoff": True}, (1, 2), (1, 2)),
         ],
     )
     def test_the_waits_are_those_of_a_sensor_in_poke_mode(
-        self, zoom: SimulatorServer, mocker: Any, arguments: dict[str, Any], least: list[float], most: list[float]
+        self, zoom: SimulatorServer, mocker: Any, arguments: dict[str, Any], first: list[float], last: list[float]
     ):
         zoom.simulator.faults = [Fault("page", times=5, details={"total_records": 0})]
         slept = sleeps(mocker)
-        assert outcome(restarted(trigger(**{"poke_interval": 60.0} | arguments)))["status"] == "available"
+        assert outcome(restarted(trigger(**arguments)))["status"] == "available"
         assert len(slept) == 5
-        assert [low <= seconds <= high for low, seconds, high in zip(least, slept, most, strict=True)] == [True] * 5
-
-    def test_a_wait_that_is_doubled_again_and_again_stays_finite(self):
-        waits = trigger(exponential_backoff=True)._waits()
-        assert [0 < next(waits) < 1e12 for _ in range(2_000)] == [True] * 2_000
+        assert first[0] <= slept[0] <= first[1]
+        assert last[0] <= slept[-1] <= last[1]
 
 
 class TestSettling:
@@ -169,13 +162,13 @@ class TestErrors:
                 # Airflow 3.0 serializes nan and inf as text.
                 ({name: value}, f"{name} is ")
                 for name, values in {
-                    "min_engagements": ("5", -1, 1.5, True),
-                    "stable_checks": (-1,),
-                    "settle": ("600", None, True, float("nan"), 1e30, timedelta(days=3_000_000)),
-                    "poke_interval": ("60", None, float("inf")),
+                    "min_engagements": ("5", -1, True),
+                    "stable_checks": (1.5,),
+                    "settle": ("600", None, float("nan"), 1e30),
+                    "poke_interval": ("60", float("inf")),
                     "exponential_backoff": ("yes",),
                     "max_wait": (-1,),
-                    "zcc_conn_id": (7, ""),
+                    "zcc_conn_id": (7,),
                 }.items()
                 for value in values
             ),
@@ -187,12 +180,12 @@ class TestErrors:
         assert event["status"] == "failed"
         assert words in event["message"]
 
-    @pytest.mark.parametrize("error", [ValueError, OSError, AirflowException])
+    @pytest.mark.parametrize("error", [ValueError, AirflowException])
     def test_any_other_error_is_for_airflow_and_ends_it_at_once(self, mocker: Any, error: type[Exception]):
-        ask = mocker.patch.object(ZoomContactCenterHook, "count_engagements", side_effect=error("told"))
-        with pytest.raises(error, match="told"):
+        count = mocker.patch.object(ZoomContactCenterHook, "count_engagements", side_effect=error("a bug"))
+        with pytest.raises(error, match="a bug"):
             outcome(trigger(poke_interval=LONG))
-        assert ask.call_count == 1
+        assert count.call_count == 1
 
     @pytest.mark.usefixtures("one_request_a_check")
     def test_a_corrected_connection_counts_from_the_next_check(self, zoom: SimulatorServer, connect_zoom: ConnectZoom):
@@ -212,7 +205,7 @@ class TestErrors:
         assert outcome(trigger())["status"] == "available"
         assert zoom.simulator.stats.api_requests == 3
 
-    def test_a_hiccup_is_waited_out_within_a_check(self, zoom: SimulatorServer):
+    def test_a_short_outage_is_retried_within_a_check(self, zoom: SimulatorServer):
         zoom.simulator.faults = [refusing(503, 503, "Unavailable.", times=1)]
         assert outcome(trigger(poke_interval=LONG))["status"] == "available"
 
@@ -255,22 +248,9 @@ class TestRestart:
         assert before.serialize()[1] == arguments
         assert restarted(before).serialize() == before.serialize()
 
-    def test_a_restart_while_it_waits_loses_nothing_but_the_stable_checks(self, zoom: SimulatorServer):
-        zoom.simulator.faults = [Fault("page", details={"total_records": n}) for n in (4, 4, 4, 4, 4)]
-        before = trigger(stable_checks=3, poke_interval=0.05)
-
-        async def run() -> None:
-            task = asyncio.create_task(event_of(before))
-            await until(lambda: zoom.simulator.stats.api_requests == 2)
-            await stop(task)
-
-        asyncio.run(run())
-        assert outcome(restarted(before)) == {"status": "available", "engagements": 4}
-        assert zoom.simulator.stats.api_requests == 5
-
 
 class TestLookingUpTheConnection:
-    def test_one_that_is_cancelled_meanwhile_does_not_break_it_off(self, zoom: SimulatorServer, mocker: Any):
+    def test_a_cancelled_trigger_lets_it_finish(self, zoom: SimulatorServer, mocker: Any):
         begun, ended = threading.Event(), threading.Event()
 
         async def query_process(_: str) -> None:
@@ -278,7 +258,7 @@ class TestLookingUpTheConnection:
             await asyncio.sleep(0.1)
             ended.set()
 
-        # In Airflow 3.0 and 3.1 the thread asks the triggerer's other process, through the trigger's own loop.
+        # In Airflow 3.0 and 3.1 the thread queries the triggerer's other process, through the trigger's own loop.
         mocker.patch.object(ZoomContactCenterHook, "get_connection", side_effect=async_to_sync(query_process))
 
         async def run() -> None:
@@ -293,34 +273,7 @@ class TestLookingUpTheConnection:
 
 
 class TestManyInOneTriggerer:
-    def test_a_hundred_do_not_hold_up_the_loop_or_each_other(self, mocker: Any):
-        response_time, checks = 0.1, Counter[str]()
-
-        def respond_slowly(*_: Any, queue_id: str, **__: Any) -> int:
-            time.sleep(response_time)
-            checks[queue_id] += 1
-            return 0
-
-        mocker.patch.object(ZoomContactCenterHook, "count_engagements", side_effect=respond_slowly)
-
-        async def run() -> list[float]:
-            triggers = [trigger(queue_id=str(number), poke_interval=0.2) for number in range(100)]
-            waiting = [asyncio.create_task(event_of(one)) for one in triggers]
-            lags, pause = [], response_time / 20
-            while len(checks) < len(triggers) or min(checks.values()) < 3:
-                before = time.monotonic()
-                await asyncio.sleep(pause)
-                lags.append(time.monotonic() - before - pause)
-            await stop(*waiting)
-            return sorted(lags)
-
-        late = asyncio.run(asyncio.wait_for(run(), 60))
-        assert max(checks.values()) - min(checks.values()) <= 2
-        # A loop that waits for responses itself is late by a response time, again and again.
-        assert late[len(late) // 2] < response_time / 4
-        assert late[int(len(late) * 0.9)] < response_time
-
-    def test_a_connection_that_hangs_holds_up_no_other(
+    def test_a_connection_that_hangs_blocks_neither_the_loop_nor_another_connection(
         self, zoom: SimulatorServer, start_simulator: StartSimulator, monkeypatch: pytest.MonkeyPatch
     ):
         hanging, released = start_simulator(), threading.Event()
@@ -339,17 +292,16 @@ class TestManyInOneTriggerer:
         assert asyncio.run(run())["status"] == "available"
         assert zoom.simulator.stats.api_requests == 1
 
-    def test_one_that_is_cancelled_in_the_queue_sends_no_request(self, start_zoom: StartZoom):
-        released = threading.Event()
-        server = start_zoom()
-        server.simulator.faults = [Fault("hold", times=-1, details={"until": released.is_set})]
+    def test_one_that_is_cancelled_in_the_queue_sends_no_request(self, zoom: SimulatorServer):
+        released, stats = threading.Event(), zoom.simulator.stats
+        zoom.simulator.faults = [Fault("hold", times=-1, details={"until": released.is_set})]
 
         async def run() -> None:
             waiting = [asyncio.create_task(event_of(trigger(poke_interval=LONG))) for _ in range(CHECKS_IN_FLIGHT + 20)]
-            await until(lambda: server.simulator.stats.api_requests == CHECKS_IN_FLIGHT)
+            await until(lambda: stats.api_requests == CHECKS_IN_FLIGHT)
             await stop(*waiting)
             released.set()
             await event_of(trigger(poke_interval=LONG))
 
         asyncio.run(run())
-        assert server.simulator.stats.api_requests == CHECKS_IN_FLIGHT + 1
+        assert stats.api_requests == CHECKS_IN_FLIGHT + 1
