@@ -33,13 +33,15 @@ MATRIX := .matrix/uv/bin
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PYTHONPATH := $(CURDIR)
+# Each process would compile Airflow anew, which takes longer than to import it.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo ui ui-test celery-demo triggers test matrix matrix-cell lint format docs build hooks mutants bench parse-time profile clean
 
 demo: $(STAMP)
 	@exec $(BIN)/python -m tests.demo
 
-# A file's tests share an Airflow or a server. Files are taken in order, so those that wait for Airflow come early.
+# A file's tests share a server. Files are taken in order, so those that wait for Airflow come early.
 test: $(STAMP)
 	@exec $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 

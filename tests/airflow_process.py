@@ -30,15 +30,25 @@ class AirflowProcess:
     :param dags_folder: where its Dags are.
     :param environment: further environment variables, such as ``AIRFLOW_CONN_ZCC_DEFAULT``.
     :param commands: of Airflow, run when it is entered.
+    :param runs: of Dags, after the commands, each given as ``DAG_ID@LOGICAL_DATE[@CONF]``.
+
+    :ivar report: for each of the runs its ``state``, its ``tasks`` with ``state`` and ``tries``, and its ``xcoms``.
+    :ivar log: what commands and runs print.
     """
 
     def __init__(
-        self, dags_folder: Path, environment: Mapping[str, str], *, commands: Sequence[str] = ("db migrate",)
+        self,
+        dags_folder: Path,
+        environment: Mapping[str, str],
+        *,
+        commands: Sequence[str] = ("db migrate",),
+        runs: Sequence[str] = (),
     ) -> None:
-        self._commands = commands
+        self._commands, self._runs = commands, runs
         self._home = tempfile.TemporaryDirectory(prefix="airflow-")
         self._services: dict[str, subprocess.Popen[bytes]] = {}
         self.home = Path(self._home.name)
+        self.report: dict[str, dict[str, Any]] = {}
         self.log = ""
         inherited = {
             name: value
@@ -58,7 +68,11 @@ class AirflowProcess:
 
     def __enter__(self) -> Self:
         try:
-            self.call("tests.airflow_commands", *self._commands)
+            report = self.home / "report.json"
+            more = ("--report", str(report), "--runs", *self._runs) if self._runs else ()
+            self.log = self.call("tests.run_airflow", *self._commands, *more)
+            if self._runs:
+                self.report = json.loads(report.read_text())
         except BaseException:
             self._home.cleanup()
             raise
@@ -69,16 +83,17 @@ class AirflowProcess:
             end(service)
         self._home.cleanup()
 
-    def start(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, *arguments: str, module: str = "airflow", **environment: str) -> subprocess.Popen[bytes]:
         """Run a service of Airflow, such as ``scheduler``, until the context ends.
 
         :param name: what to call it.
         :param arguments: of the command ``airflow``.
+        :param module: what runs the command.
         :param environment: further environment variables, for it alone.
         """
         with self.log_of(name).open("wb") as log:
             self._services[name] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 env=self.environment | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -127,16 +142,6 @@ class AirflowProcess:
         with closing(sqlite3.connect(self.home / "airflow.db", timeout=60)) as database:
             return database.execute(query, values).fetchall()
 
-    def run_dags(self, *runs: str) -> dict[str, dict[str, Any]]:
-        """Run Dags, each given as ``DAG_ID@LOGICAL_DATE[@CONF]``; what they log is in :attr:`log`.
-
-        :return: for each run its ``state``, its ``tasks`` with ``state`` and ``tries``, and its ``xcoms``.
-        """
-        report = self.home / "report.json"
-        self.call("tests.run_dag", "--report", str(report), *runs)
-        result: dict[str, dict[str, Any]] = json.loads(report.read_text())
-        return result
-
     def call(self, module: str, *arguments: str) -> str:
         """Run a Python module, and return what it printed.
 
@@ -151,13 +156,13 @@ class AirflowProcess:
             process_group=0,
         ) as process:
             try:
-                self.log, _ = process.communicate()
+                log, _ = process.communicate()
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
         if process.returncode:
-            raise RuntimeError(f"{module} {' '.join(arguments)} ended with {process.returncode}:\n{_last(self.log)}")
-        return self.log
+            raise RuntimeError(f"{module} {' '.join(arguments)} ended with {process.returncode}:\n{_last(log)}")
+        return log
 
 
 def _last(text: str) -> str:

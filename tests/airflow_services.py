@@ -1,10 +1,10 @@
-"""Airflow as it is deployed: server, Dag processor, scheduler and, if wanted, triggerer, each a process of its own."""
+"""Airflow as it is deployed: server, scheduler and, if wanted, triggerer, each a process of its own."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,22 @@ class RunningAirflow(AirflowProcess):
     :param dags_folder: where its Dags lie.
     :param environment: further environment variables, such as ``AIRFLOW_CONN_ZCC_DEFAULT``.
     :param commands: of Airflow, to be run before any component.
+    :param runs: of Dags, after the commands, that no component makes.
     :param parallelism: how many tasks run at a time; one at most on Airflow 2, which shares SQLite less well.
     """
 
     def __init__(
-        self, dags_folder: Path, environment: Mapping[str, str], *, commands: tuple[str, ...] = (), parallelism: int = 2
+        self,
+        dags_folder: Path,
+        environment: Mapping[str, str],
+        *,
+        commands: Sequence[str] = (),
+        runs: Sequence[str] = (),
+        parallelism: int = 2,
     ) -> None:
         self._server = AirflowServer()
         settings = self._settings(parallelism) | environment
-        super().__init__(dags_folder, settings, commands=(*KNOWING_ASSETS, *commands))
+        super().__init__(dags_folder, settings, commands=(*KNOWING_ASSETS, *commands), runs=runs)
 
     def _settings(self, parallelism: int) -> dict[str, str]:
         settings = {
@@ -68,19 +75,18 @@ class RunningAirflow(AirflowProcess):
         return settings | self._server.environment
 
     def start_components(self, *, triggerer: bool = False) -> None:
-        """Start what an Airflow of this version consists of.
+        """Start what an Airflow of this version consists of, without a Dag processor: all Dags are known.
 
         :param triggerer: whether deferred tasks are to go on.
         """
         if AIRFLOW >= (3, 0):
             self.start("api-server", *self._server.command)
-            self.start("dag-processor", "dag-processor")
         if triggerer:
             self.start("triggerer", "triggerer")
         if AIRFLOW >= (3, 0):
             # The scheduler's first tasks would not wait for it.
             self.wait_until("Airflow's server", self._server.is_ready)
-        self.start("scheduler", "scheduler")
+        self.start("scheduler", "scheduler", module="tests.run_airflow")
 
     def trigger(self, dag_id: str, logical_date: str | None = None) -> None:
         """Do what the button Trigger does; on Airflow 2, what the command does.

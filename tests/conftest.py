@@ -11,6 +11,8 @@ from itertools import count
 import pytest
 from pytest_mock import MockerFixture
 from tenacity import wait_fixed
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from airflow_provider_zcc.zoom.client import ZoomClient
 from airflow_provider_zcc.zoom.oauth import shared_token_source
@@ -33,6 +35,18 @@ def pytest_configure() -> None:
             del os.environ[name]
     os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
     os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Let one worker run all tests that share an Airflow; of others, those of a file."""
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            shared = "tests/integration/"
+            return shared if nodeid.startswith(shared) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -45,8 +45,9 @@ def main() -> int:
         simulator = None if given else start_simulated(stack)
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         print("Airflow: making an empty database, then running the Dag zcc_daily for one day", flush=True)
-        airflow = stack.enter_context(AirflowProcess(EXAMPLE_DAGS, {}, commands=KNOWING_ASSETS))
-        [run] = airflow.run_dags(f"zcc_daily@{today.isoformat()}").values()
+        runs = [f"zcc_daily@{today.isoformat()}"]
+        airflow = stack.enter_context(AirflowProcess(EXAMPLE_DAGS, {}, commands=KNOWING_ASSETS, runs=runs))
+        [run] = airflow.report.values()
         for line in airflow.log.splitlines():
             if "EngagementsToS3Operator]" in line:
                 print(f"  {line.partition('] ')[2].partition(' [airflow.task')[0].strip()}")

@@ -25,7 +25,7 @@ from xml.etree import ElementTree as ET
 
 REPOSITORY = Path(__file__).parent.parent
 FOLDER = REPOSITORY / ".matrix"
-TESTS = ("tests/unit", "--ignore=tests/unit/zoom", "tests/integration", "tests/intervals")
+TESTS = ("tests/unit", "--ignore=tests/unit/zoom", "tests/integration")
 HEAD = """\
 # Versions
 

@@ -4,79 +4,145 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_zcc.sensors.engagements import EngagementsSensor
+from tests.airflow_process import EXAMPLE_DAGS
+from tests.airflow_services import RunningAirflow, today
 from tests.conftest import END
+from tests.intervals import runs
+from tests.intervals.read import Read
 from tests.s3_server import S3Server
-from tests.zoom_simulator.app import Config, ZoomSimulator
+from tests.zoom_simulator.app import ZoomSimulator
 from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.server import SimulatorServer
 
 BUCKET = "lake"
 TEST_DAGS = Path(__file__).parent / "dags"
+#: The files of Dags whose runs Airflow's own components make, or take part in.
+COMPONENTS_RUN = (EXAMPLE_DAGS / "zcc_daily.py", EXAMPLE_DAGS / "zcc_counts.py", TEST_DAGS / "deferrable.py", runs.DAGS)
 
 
-@pytest.fixture(scope="module")
-def engagements() -> Engagements:
-    """12,000 engagements over the two weeks before END."""
-    return Engagements.of_a_contact_centre(12_000, 14, end=END)
-
-
-@pytest.fixture(scope="module")
-def zoom(engagements: Engagements) -> Iterator[SimulatorServer]:
-    with SimulatorServer(ZoomSimulator(engagements)) as server:
+@pytest.fixture(scope="package")
+def zoom() -> Iterator[SimulatorServer]:
+    """12,000 engagements over the two weeks before END, and 3,000 over the three days before today."""
+    past = Engagements.of_a_contact_centre(12_000, 14, end=END)
+    recent = Engagements.of_a_contact_centre(3_000, 3, end=today())
+    with SimulatorServer(ZoomSimulator(Engagements([*past.starts, *recent.starts]))) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def s3() -> Iterator[S3Server]:
     with S3Server() as server:
         server.client.create_bucket(Bucket=BUCKET)
         yield server
 
 
-@pytest.fixture(scope="module")
-def lineage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where OpenLineage's events go, a line each, of an Airflow that has ``openlineage`` in its environment."""
-    return tmp_path_factory.mktemp("lineage") / "events.jsonl"
+@pytest.fixture(scope="package")
+def environment(zoom: SimulatorServer, s3: S3Server) -> dict[str, str]:
+    """What every Airflow needs to know."""
+    connections = connections_of({"ZCC_DEFAULT": zoom.connection, "AWS_DEFAULT": s3.connection})
+    return {"AIRFLOW_VAR_ZCC_BUCKET": BUCKET, **connections}
 
 
-@pytest.fixture(scope="module")
-def openlineage(lineage: Path) -> dict[str, str]:
-    """What turns OpenLineage on in an Airflow process."""
-    transport = {"type": "file", "log_file_path": str(lineage), "append": True}
+@pytest.fixture(scope="package")
+def closing(zoom: SimulatorServer) -> Iterator[SimulatorServer]:
+    """A Zoom that is to refuse."""
+    with SimulatorServer(ZoomSimulator(zoom.simulator.engagements)) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def filling() -> Iterator[SimulatorServer]:
+    """A Zoom in which engagements are to arrive."""
+    with SimulatorServer(ZoomSimulator(Engagements([]))) as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Components:
+    """The Airflow that runs by itself.
+
+    :param begun: when Airflow was first asked for a run, on a day that lasts.
+    :param lineage: where OpenLineage's events go, a line each.
+    :param told: where the Dags of ``intervals`` write down what they read.
+    """
+
+    airflow: RunningAirflow
+    begun: datetime
+    lineage: Path
+    told: Path
+
+
+@pytest.fixture(scope="package")
+def components(
+    environment: dict[str, str],
+    closing: SimulatorServer,
+    filling: SimulatorServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Components]:
+    """One Airflow whose components run all Dags that need them: to start it takes longest.
+
+    Of the connections, those of the sensors that wait until something happens are in its database.
+    """
+    folder = tmp_path_factory.mktemp("components")
+    dags, connections, lineage, told = (folder / name for name in ("dags", "connections.json", "lineage.jsonl", "told"))
+    told.mkdir()
+    copy_dags(dags, *COMPONENTS_RUN)
+    connections.write_text(json.dumps({"zcc_closing": closing.connection, "zcc_filling": filling.connection}))
+    more = {
+        # It would start two processes for each of these.
+        "AIRFLOW__OPENLINEAGE__DISABLED_FOR_OPERATORS": ";".join(
+            f"{kind.__module__}.{kind.__name__}" for kind in (EngagementsSensor, Read)
+        ),
+        # So long a triggerer may be silent before another one takes its triggers.
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "3",
+        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+        "ZCC_TOLD": str(told),
+    }
+    today()
+    begun = datetime.now(UTC)
+    commands = (f"connections import {connections}", *runs.COMMANDS)
+    everything = environment | openlineage(lineage) | more
+    with RunningAirflow(dags, everything, commands=commands, runs=runs.TESTED) as airflow:
+        airflow.start_components(triggerer=True)
+        airflow.trigger("zcc_counts")
+        for way in runs.TRIGGERED:
+            airflow.trigger(way, runs.DATE)
+        yield Components(airflow, begun, lineage, told)
+
+
+def connections_of(connections: dict[str, dict[str, object]]) -> dict[str, str]:
+    """Write connections as environment variables."""
+    return {f"AIRFLOW_CONN_{name}": json.dumps(connection) for name, connection in connections.items()}
+
+
+def copy_dags(folder: Path, *files: Path) -> None:
+    """Make a folder of Dags."""
+    folder.mkdir()
+    for file in files:
+        shutil.copy(file, folder)
+
+
+def openlineage(events: Path) -> dict[str, str]:
+    """Return what turns OpenLineage on in an Airflow process.
+
+    :param events: where its events go, a line each.
+    """
+    transport = {"type": "file", "log_file_path": str(events), "append": True}
     return {
         "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
         # An event that takes longer is dropped.
         "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "120",
     }
-
-
-@pytest.fixture(scope="module")
-def environment(zoom: SimulatorServer, s3: S3Server) -> Iterator[dict[str, str]]:
-    """What an Airflow process needs to know: the right connections, and wrong ones."""
-    scopeless = Config(scopes=("user:read:admin",))
-    powerless = Config(refusal=(403, {"code": 9001, "message": "The user is missing privileges on their role."}))
-    with (
-        SimulatorServer(ZoomSimulator(zoom.simulator.engagements, scopeless)) as without_scope,
-        SimulatorServer(ZoomSimulator(zoom.simulator.engagements, powerless)) as without_role,
-    ):
-        connections = {
-            "ZCC_DEFAULT": zoom.connection,
-            "ZCC_WRONG_SECRET": {**zoom.connection, "password": "not-the-secret"},
-            "ZCC_MISSING_SCOPE": without_scope.connection,
-            "ZCC_NO_PERMISSION": without_role.connection,
-            "ZCC_INCOMPLETE": {"conn_type": "zcc", "login": "only-this"},
-            "AWS_DEFAULT": s3.connection,
-        }
-        yield {
-            "AIRFLOW_VAR_ZCC_BUCKET": BUCKET,
-            **{f"AIRFLOW_CONN_{name}": json.dumps(connection) for name, connection in connections.items()},
-        }
 
 
 def exact(lines: list[str]) -> list[dict[str, Any]]:

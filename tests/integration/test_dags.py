@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,10 +20,19 @@ from tests.airflow_process import EXAMPLE_DAGS, KNOWING_ASSETS, AirflowProcess
 from tests.airflow_version import AIRFLOW
 from tests.conftest import END
 from tests.documentation.texts import python_samples
-from tests.integration.conftest import BUCKET, TEST_DAGS, exact, keys_of, lineage_of, lines_of
+from tests.integration.conftest import (
+    BUCKET,
+    TEST_DAGS,
+    connections_of,
+    copy_dags,
+    exact,
+    keys_of,
+    lineage_of,
+    lines_of,
+    openlineage,
+)
 from tests.s3_server import S3Server
-from tests.zoom_simulator.app import ZoomSimulator
-from tests.zoom_simulator.data import Engagements
+from tests.zoom_simulator.app import Config, ZoomSimulator
 from tests.zoom_simulator.server import SimulatorServer
 
 DAY = timedelta(days=1)
@@ -83,39 +91,62 @@ NO_LENGTH, NO_INTERVAL = "data interval has no length", "The run has no data int
 
 
 @pytest.fixture(scope="module")
-def zoom_of_wrong_tasks(engagements: Engagements) -> Iterator[SimulatorServer]:
-    with SimulatorServer(ZoomSimulator(engagements)) as server:
+def zoom_of_wrong_tasks(zoom: SimulatorServer) -> Iterator[SimulatorServer]:
+    with SimulatorServer(ZoomSimulator(zoom.simulator.engagements)) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def wrong_connections(zoom: SimulatorServer, zoom_of_wrong_tasks: SimulatorServer) -> Iterator[dict[str, str]]:
+    scopeless = Config(scopes=("user:read:admin",))
+    powerless = Config(refusal=(403, {"code": 9001, "message": "The user is missing privileges on their role."}))
+    with (
+        SimulatorServer(ZoomSimulator(zoom.simulator.engagements, scopeless)) as without_scope,
+        SimulatorServer(ZoomSimulator(zoom.simulator.engagements, powerless)) as without_role,
+    ):
+        yield connections_of(
+            {
+                "ZCC_WRONG": zoom_of_wrong_tasks.connection,
+                "ZCC_WRONG_SECRET": {**zoom.connection, "password": "not-the-secret"},
+                "ZCC_MISSING_SCOPE": without_scope.connection,
+                "ZCC_NO_PERMISSION": without_role.connection,
+                "ZCC_INCOMPLETE": {"conn_type": "zcc", "login": "only-this"},
+            }
+        )
+
+
+@pytest.fixture(scope="module")
+def lineage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where OpenLineage's events go, a line each."""
+    return tmp_path_factory.mktemp("lineage") / "events.jsonl"
 
 
 @pytest.fixture(scope="module")
 def airflow(
     environment: dict[str, str],
-    openlineage: dict[str, str],
-    zoom_of_wrong_tasks: SimulatorServer,
+    wrong_connections: dict[str, str],
+    lineage: Path,
     s3: S3Server,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[AirflowProcess]:
-    """An Airflow with all Dags, over buckets that hold something already."""
-    folder = tmp_path_factory.mktemp("dags")
-    for file in (*EXAMPLE_DAGS.glob("*.py"), TEST_DAGS / "wrong.py", TEST_DAGS / "sensor_modes.py"):
-        shutil.copy(file, folder)
+    """An Airflow that has run all Dags, over buckets that held something already."""
+    folder = tmp_path_factory.mktemp("airflow") / "dags"
+    copy_dags(folder, *EXAMPLE_DAGS.glob("*.py"), TEST_DAGS / "wrong.py", TEST_DAGS / "sensor_modes.py")
     for number, (_, sample) in enumerate(python_samples()):
         if any(f'"{run.partition("@")[0]}"' in sample for run in DOCUMENTED):
             (folder / f"sample_{number}.py").write_text(sample)
     s3.client.create_bucket(Bucket=DOCUMENTED_BUCKET)
     for key in ("exists", *map(DAILY_KEY.format, TRAILING_WEEK)):
         s3.client.put_object(Bucket=BUCKET, Key=key, Body=OLD)
-    connection = {"AIRFLOW_CONN_ZCC_WRONG": json.dumps(zoom_of_wrong_tasks.connection)}
-    with AirflowProcess(folder, environment | openlineage | connection, commands=KNOWING_ASSETS) as process:
+    everything = environment | wrong_connections | openlineage(lineage)
+    with AirflowProcess(folder, everything, commands=KNOWING_ASSETS, runs=[*RUNS.values()]) as process:
         yield process
 
 
 @pytest.fixture(scope="module")
 def report(airflow: AirflowProcess) -> dict[str, dict[str, Any]]:
     """The result of each run."""
-    results = airflow.run_dags(*RUNS.values())
-    return {name: results[run] for name, run in RUNS.items()}
+    return {name: airflow.report[run] for name, run in RUNS.items()}
 
 
 @pytest.mark.parametrize("name", [name for name, run in RUNS.items() if run.startswith("z")])

@@ -1,62 +1,26 @@
-"""A Dag for each way that a run comes to be. Its task reads what the run tells, and again with an interval_length."""
+"""A Dag for each way that a run comes to be."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Asset
+from airflow.providers.common.compat.sdk import DAG, Asset
 from airflow.timetables.interval import CronDataIntervalTimetable, DeltaDataIntervalTimetable
 from airflow.timetables.trigger import CronTriggerTimetable
 
-from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
+from tests.intervals.read import Read
 
 try:
     from airflow.timetables.trigger import CronPartitionTimetable
 except ImportError:
     CronPartitionTimetable = None
 
-if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
 FIRST = pendulum.datetime(2026, 11, 2, tz="UTC")
 DAY = timedelta(days=1)
 LAKE = Asset("s3://lake/zoom")
-
-
-class Read(EngagementsToS3Operator):
-    """
-    Reads alone and with an interval_length, and writes down what was read, or what the error says.
-
-    With it goes the time at which the run was due, whenever it really ran: on Airflow 2 the end of its interval.
-
-    :param asked: whether the run is one that somebody asked for, so that those of the schedule do not count.
-    """
-
-    def __init__(self, *, asked: bool, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.asked = asked
-
-    def execute(self, context: Context) -> str:
-        if self.asked and context["dag_run"].run_type == "scheduled":
-            return ""
-        due = getattr(context["dag_run"], "run_after", None) or context["data_interval_end"]
-        told: dict[str, Any] = {"due": due.isoformat()}
-        for name, length in (("alone", None), ("interval_length", "P1D")):
-            self.interval_length = length
-            try:
-                super().execute(context)
-            except AirflowFailException as error:
-                told[name] = {"error": str(error)}
-            else:
-                told[name] = context["ti"].xcom_pull(task_ids=self.task_id, key="summary")
-        Path(os.environ["ZCC_TOLD"], f"{self.dag_id}.json").write_text(json.dumps(told))
-        return ""
 
 
 def way(dag_id: str, schedule: Any, *, asked: bool = False, outlets: Sequence[Any] = (), **bounds: Any) -> DAG:

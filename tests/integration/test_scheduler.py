@@ -1,33 +1,21 @@
-"""
-What Airflow's own components do: runs that an asset triggers, and sensors that are deferred, while a triggerer dies.
-
-All of it in one Airflow, which runs ``zcc_daily``, ``zcc_counts`` and ``deferrable``.
-"""
+"""What Airflow's own components do: an asset triggers a run, and sensors are deferred while a triggerer dies."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_zcc.lineage import subset
-from airflow_provider_zcc.sensors.engagements import EngagementsSensor
-from tests.airflow_process import EXAMPLE_DAGS
-from tests.airflow_services import ASSET_TRIGGERED, RunningAirflow, today
-from tests.integration.conftest import BUCKET, TEST_DAGS, lineage_of
+from tests.airflow_services import ASSET_TRIGGERED
+from tests.integration.conftest import BUCKET, Components, lineage_of
 from tests.s3_server import S3Server
-from tests.zoom_simulator.app import ZoomSimulator
-from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.server import SimulatorServer
 
-DAGS = (EXAMPLE_DAGS / "zcc_daily.py", EXAMPLE_DAGS / "zcc_counts.py", TEST_DAGS / "deferrable.py")
 #: Those of the sensors that wait until something happens on Zoom's side.
 LONG_WAITING = ("stable", "refused", "refused_softly", "longest")
 
@@ -43,59 +31,9 @@ class Counted:
 
 
 @pytest.fixture(scope="module")
-def engagements() -> Engagements:
-    """3,000 engagements over the three days before today, of which the scheduler's first runs are for the last."""
-    return Engagements.of_a_contact_centre(3_000, 3, end=today())
-
-
-@pytest.fixture(scope="module")
-def closing(engagements: Engagements) -> Iterator[SimulatorServer]:
-    """A Zoom that is to refuse."""
-    with SimulatorServer(ZoomSimulator(engagements)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def filling() -> Iterator[SimulatorServer]:
-    """A Zoom in which engagements are to arrive."""
-    with SimulatorServer(ZoomSimulator(Engagements([]))) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def airflow(
-    environment: dict[str, str],
-    openlineage: dict[str, str],
-    closing: SimulatorServer,
-    filling: SimulatorServer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RunningAirflow]:
-    """An Airflow whose scheduler runs the three Dags, and ``zcc_counts`` once more without an event.
-
-    Of the connections, those of the sensors that wait until something happens are in its database.
-    """
-    folder = tmp_path_factory.mktemp("dags")
-    for file in DAGS:
-        shutil.copy(file, folder)
-    connections = tmp_path_factory.mktemp("connections") / "connections.json"
-    connections.write_text(json.dumps({"zcc_closing": closing.connection, "zcc_filling": filling.connection}))
-    more = {
-        # It would start two processes for each sensor.
-        "AIRFLOW__OPENLINEAGE__DISABLED_FOR_OPERATORS": f"{EngagementsSensor.__module__}.{EngagementsSensor.__name__}",
-        # So long a triggerer may be silent before another one takes its triggers.
-        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "3",
-        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-    }
-    in_database = (f"connections import {connections}",)
-    with RunningAirflow(folder, environment | openlineage | more, commands=in_database) as running:
-        running.start_components(triggerer=True)
-        running.trigger("zcc_counts")
-        yield running
-
-
-@pytest.fixture(scope="module")
-def counted(airflow: RunningAirflow) -> Counted:
+def counted(components: Components) -> Counted:
     """The daily Dag, the one that its asset event triggers, and the latter without an event."""
+    airflow = components.airflow
     return Counted(
         daily=airflow.outcome("zcc_daily", "scheduled"),
         triggered=airflow.outcome("zcc_counts", ASSET_TRIGGERED),
@@ -106,9 +44,10 @@ def counted(airflow: RunningAirflow) -> Counted:
 
 @pytest.fixture(scope="module")
 def waited(
-    airflow: RunningAirflow, closing: SimulatorServer, filling: SimulatorServer, engagements: Engagements
+    components: Components, zoom: SimulatorServer, closing: SimulatorServer, filling: SimulatorServer
 ) -> dict[str, Any]:
     """What came of the sensors, where the triggerer died after the first checks."""
+    airflow = components.airflow
 
     def are_deferred() -> bool:
         states = airflow.states("deferrable", "scheduled")
@@ -123,7 +62,7 @@ def waited(
     closing.simulator.config.refusal = (403, {"code": 9001, "message": "No permission."})
     airflow.start("second-triggerer", "triggerer")
     airflow.wait_until("checks of the second triggerer", lambda: stats.api_requests >= before + 2)
-    filling.simulator.__init__(engagements)  # type: ignore[misc]
+    filling.simulator.__init__(zoom.simulator.engagements)  # type: ignore[misc]
     return airflow.outcome("deferrable", "scheduled")
 
 
@@ -156,9 +95,9 @@ class TestCounts:
 
 class TestLineage:
     def test_a_run_has_one_input_and_one_output_with_statistics(
-        self, counted: Counted, airflow: RunningAirflow, lineage: Path, zoom: SimulatorServer
+        self, counted: Counted, components: Components, zoom: SimulatorServer
     ) -> None:
-        told = completed(airflow, lineage, "zcc_daily.engagements_to_s3")
+        told = completed(components, "zcc_daily.engagements_to_s3")
         summary = counted.daily["xcoms"]["engagements_to_s3.summary"]
         [read], [written] = told["inputs"], told["outputs"]
         assert (read["namespace"], read["name"]) == (zoom.url, "v2/contact_center/engagements")
@@ -167,23 +106,24 @@ class TestLineage:
         assert (statistics["rowCount"], statistics["size"]) == (summary["records"], summary["bytes"])
 
     @pytest.mark.skipif(subset is None, reason="openlineage-python before 1.38 cannot say it")
-    def test_the_input_has_the_interval(self, counted: Counted, airflow: RunningAirflow, lineage: Path) -> None:
-        [read] = completed(airflow, lineage, "zcc_daily.engagements_to_s3")["inputs"]
+    def test_the_input_has_the_interval(self, counted: Counted, components: Components) -> None:
+        [read] = completed(components, "zcc_daily.engagements_to_s3")["inputs"]
         summary = counted.daily["xcoms"]["engagements_to_s3.summary"]
         bounds = read["inputFacets"]["subset"]["inputCondition"]
         assert bounds["left"]["right"]["value"] == summary["start"]
         assert bounds["right"]["right"]["value"] == summary["end"]
 
     @pytest.mark.usefixtures("counted")
-    def test_what_the_daily_one_wrote_is_what_the_counts_read(self, airflow: RunningAirflow, lineage: Path) -> None:
-        daily = completed(airflow, lineage, "zcc_daily.engagements_to_s3")
-        counts = completed(airflow, lineage, "zcc_counts.count_by_channel_and_queue")
+    def test_what_the_daily_one_wrote_is_what_the_counts_read(self, components: Components) -> None:
+        daily = completed(components, "zcc_daily.engagements_to_s3")
+        counts = completed(components, "zcc_counts.count_by_channel_and_queue")
         assert names(daily["outputs"]) == names(counts["inputs"])
 
 
-def completed(airflow: RunningAirflow, lineage: Path, job: str) -> dict[str, Any]:
+def completed(components: Components, job: str) -> dict[str, Any]:
     """Return the one event of a task that is complete, which is told after its state."""
-    airflow.wait_until(f"the lineage of {job}", lambda: lineage_of(lineage, job, "COMPLETE"))
+    lineage = components.lineage
+    components.airflow.wait_until(f"the lineage of {job}", lambda: lineage_of(lineage, job, "COMPLETE"))
     [told] = lineage_of(lineage, job, "COMPLETE")
     return told
 
@@ -211,8 +151,8 @@ class TestTriggerer:
 
 
 @pytest.mark.usefixtures("counted", "waited")
-def test_no_secret_reaches_a_log(airflow: RunningAirflow, zoom: SimulatorServer, s3: S3Server) -> None:
-    logs = airflow.logs()
+def test_no_secret_reaches_a_log(components: Components, zoom: SimulatorServer, s3: S3Server) -> None:
+    logs = components.airflow.logs()
     assert any("No permission" in text for text in logs.values())
     assert any(" records, " in text for text in logs.values())
     secrets = (zoom.simulator.config.client_secret, "simulated.", str(s3.connection["password"]))

@@ -4,105 +4,43 @@ Which interval is read in each way that a run comes to be, on the Airflow that i
 The runs are Airflow's own. Its scheduler makes those of schedules and assets, and runs them; so it does those that are
 asked for, of the REST API as the page does (on Airflow 2 on the command line), with ``airflow dags trigger`` and with
 ``airflow backfill create`` (on Airflow 2 ``airflow dags backfill``, which runs them itself). Only ``dag.test()`` is run
-by :mod:`tests.run_dag`. What comes of them is compared with ``seen/``, of which ``docs/intervals-seen.md`` is made.
+by :mod:`tests.run_airflow`. What comes of them is compared with ``seen/``, of which ``docs/intervals-seen.md`` is made.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.airflow_process import WAIT_TIMEOUT
-from tests.airflow_services import RunningAirflow, today
 from tests.airflow_version import AIRFLOW
-from tests.conftest import ENGAGEMENTS
-from tests.intervals.table import README, SEEN, TABLE, WAYS, cell, render, with_table
-from tests.s3_server import S3Server
-from tests.zoom_simulator.app import ZoomSimulator
+from tests.integration.conftest import Components
+from tests.intervals.runs import RAN
+from tests.intervals.table import README, SEEN, TABLE, cell, render, with_table
 from tests.zoom_simulator.server import SimulatorServer
 
-DAGS = Path(__file__).parent / "dags"
-DATE = "2026-11-03T12:00:00+00:00"
 RECORD = os.environ.get("ZCC_RECORD_INTERVALS")
-RAN = [dag_id for dag_id, way in WAYS.items() if way.since <= AIRFLOW]
 READINGS = ("alone", "interval_length")
 
 
-def commands() -> tuple[str, ...]:
-    """Return what asks for runs on the command line."""
-    date, backfill = "--logical-date", "backfill create --from-date 2026-11-02 --to-date 2026-11-02 --dag-id"
-    if AIRFLOW < (3, 0):
-        date, backfill = "--exec-date", "dags backfill --start-date 2026-11-02 --end-date 2026-11-02"
-    dated = those("command_line") + (those("manual") if AIRFLOW < (3, 0) else [])
-    return (
-        *(f"dags trigger {way} {date} {DATE}" for way in dated),
-        *(f"dags trigger {way}" for way in those("undated")),
-        *(f"{backfill} {way}" for way in those("backfill")),
-    )
-
-
-def those(group: str) -> list[str]:
-    return [way for way in RAN if WAYS[way].group == group]
-
-
 @pytest.fixture(scope="module")
-def zoom() -> Iterator[SimulatorServer]:
-    with SimulatorServer(ZoomSimulator(ENGAGEMENTS)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def begun() -> datetime:
-    """When all this began: a moment before Airflow is asked for runs, on a day that lasts."""
-    today()
-    return datetime.now(UTC)
-
-
-@pytest.fixture(scope="module")
-def ran(
-    begun: datetime,  # noqa: ARG001 - it has to be before
-    zoom: SimulatorServer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Let Airflow run every way, and return what the tasks wrote down, and all logs."""
-    folder = tmp_path_factory.mktemp("told")
-    with S3Server() as s3:
-        s3.client.create_bucket(Bucket="lake")
-        environment = {
-            "AIRFLOW_CONN_ZCC_DEFAULT": json.dumps(zoom.connection),
-            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(s3.connection),
-            "ZCC_TOLD": str(folder),
-        }
-        with RunningAirflow(DAGS, environment, commands=commands()) as airflow:
-            undated = [f"{way}@" for way in those("dag_test_undated")]
-            airflow.run_dags(*(f"{way}@{DATE}" for way in those("dag_test")), *undated)
-            airflow.start_components()
-            if AIRFLOW >= (3, 0):
-                for way in those("manual"):
-                    airflow.trigger(way, DATE)
-            for way in RAN:
-                airflow.wait_until(f"a run of {way}", (folder / f"{way}.json").exists)
-            logs = airflow.logs()
-    return {way: json.loads((folder / f"{way}.json").read_text()) for way in RAN}, logs
-
-
-@pytest.fixture(scope="module")
-def told(ran: tuple[dict[str, dict[str, Any]], dict[str, str]]) -> dict[str, dict[str, Any]]:
+def told(components: Components) -> dict[str, dict[str, Any]]:
     """What the tasks wrote down."""
-    return ran[0]
+    for way in RAN:
+        components.airflow.wait_until(f"a run of {way}", (components.told / f"{way}.json").exists)
+    return {way: json.loads((components.told / f"{way}.json").read_text()) for way in RAN}
 
 
 @pytest.fixture(scope="module")
-def outcomes(begun: datetime, told: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def outcomes(components: Components, told: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """What is compared and shown: times, or the first words of an error."""
     return {
-        way: {name: in_words(said[name], datetime.fromisoformat(said["due"]), begun) for name in READINGS}
+        way: {name: in_words(said[name], datetime.fromisoformat(said["due"]), components.begun) for name in READINGS}
         for way, said in told.items()
     }
 
@@ -172,15 +110,6 @@ def test_an_interval_in_the_table_is_over_when_the_run_is_due(told: dict[str, di
     for name in READINGS:
         if isinstance(seen()[way][name], list):
             assert datetime.fromisoformat(told[way][name]["end"]) <= due
-
-
-def test_no_secret_reaches_a_log_of_airflow(
-    ran: tuple[dict[str, dict[str, Any]], dict[str, str]], zoom: SimulatorServer
-) -> None:
-    logs = ran[1]
-    assert any("Reading the engagements" in text for text in logs.values())
-    secrets = (zoom.simulator.config.client_secret, "simulated.")
-    assert [log for log, text in logs.items() for secret in secrets if secret in text] == []
 
 
 @pytest.mark.skipif(bool(RECORD), reason="it is being recorded")

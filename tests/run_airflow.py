@@ -1,7 +1,9 @@
 """
-Run Dags in Airflow and report what came of them, as a process of its own.
+Run commands of Airflow, then Dags, all in one process: to import Airflow takes longer than most of them.
 
-``python -m tests.run_dag --report FILE DAG_ID@LOGICAL_DATE[@CONF] ...`` takes the Dags of
+``python -m tests.run_airflow "db migrate" ... --runs DAG_ID@LOGICAL_DATE[@CONF] ... --report FILE`` takes each command
+the way of the command line, which also writes the configuration file: components that began at once without one would
+each make a key of their own, and not read what another has encrypted. Then it takes the Dags of
 ``AIRFLOW__CORE__DAGS_FOLDER`` through Airflow's own ``dag.test()``, which is what ``airflow dags test`` calls.
 The report is JSON: for each run its state; state, number of tries and XComs of each task.
 """
@@ -10,16 +12,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pendulum
+from airflow.__main__ import main as run_command
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+# Tasks are forks of the scheduler, so they need not import it again.
+import airflow_provider_zcc.transfers.engagements_to_s3  # noqa: F401
 from tests.airflow_version import AIRFLOW
 
 if AIRFLOW >= (3, 1):
@@ -67,14 +74,16 @@ def run(dag_id: str, logical_date: str, conf: str = "null") -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.run_dag", description="Run Dags in Airflow.")
-    parser.add_argument("--report", type=Path, required=True, help="where to write what came of them")
-    parser.add_argument("runs", nargs="+", metavar="DAG_ID@LOGICAL_DATE[@CONF]")
+    parser = argparse.ArgumentParser(prog="python -m tests.run_airflow", description=__doc__)
+    parser.add_argument("commands", nargs="*", metavar="COMMAND", help="of airflow")
+    parser.add_argument("--runs", nargs="*", default=[], metavar="DAG_ID@LOGICAL_DATE[@CONF]")
+    parser.add_argument("--report", type=Path, help="where to write what came of the runs")
     arguments = parser.parse_args()
-    report = {}
-    for wanted in arguments.runs:
-        report[wanted] = run(*wanted.split("@", 2))
-        arguments.report.write_text(json.dumps(report))
+    for command in arguments.commands:
+        sys.argv[1:] = shlex.split(command)
+        run_command()
+    if arguments.runs:
+        arguments.report.write_text(json.dumps({wanted: run(*wanted.split("@", 2)) for wanted in arguments.runs}))
 
 
 if __name__ == "__main__":
