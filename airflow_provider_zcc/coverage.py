@@ -149,7 +149,7 @@ def assess(
     known = manifest.records if manifest.reported is None else manifest.reported
     if in_zoom < max(known, manifest.records):
         status = Status.SURPLUS
-    elif _timestamps(manifest.interval) != _timestamps(interval) or not _are_same(manifest.filters, filters):
+    elif not manifest.interval.is_same(interval) or manifest.filters != filters:
         status = Status.UNTRACKED
     elif in_zoom > known:
         status = Status.SHORT
@@ -174,17 +174,3 @@ def _requests_for(count: int) -> int:
     pages = max(1, math.ceil(count / PAGE_SIZE))
     # More engagements are read in parts: the first page twice, and several last pages that are not full.
     return pages + 2 if pages > _MOST_UNSPLIT_PAGES else pages
-
-
-def _timestamps(interval: Interval) -> list[float]:
-    """Return what two intervals can be compared by: in an hour that is repeated, equal times may differ."""
-    return [bound.timestamp() for bound in interval]
-
-
-def _are_same(filters: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
-    """Return whether two mean the same: several channels may be in any order."""
-    in_order = [
-        {name: sorted(value) if isinstance(value, list) else value for name, value in given.items()}
-        for given in (filters, others)
-    ]
-    return in_order[0] == in_order[1]

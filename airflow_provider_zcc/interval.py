@@ -55,6 +55,15 @@ class Interval(NamedTuple):
     start: datetime
     end: datetime
 
+    def is_same(self, other: Interval) -> bool:
+        """Return whether both have the same bounds.
+
+        In an hour that daylight saving repeats, Python takes no times of two timezones for equal.
+
+        :param other: the other one.
+        """
+        return [bound.timestamp() for bound in self] == [bound.timestamp() for bound in other]
+
 
 def resolve_interval(
     context: Mapping[str, Any],

@@ -66,7 +66,7 @@ class Upload:
     :param extra_args: headers of the object, as in S3Hook; each request gets those that it knows.
     :ivar bytes: size of what was written so far.
     :ivar etag: etag of the object; empty until it exists.
-    :ivar cancelled: set it to True to discard what was written: the object is not created.
+    :ivar cancelled: whether what was written is discarded.
     """
 
     def __init__(self, hook: S3Hook, location: Location, extra_args: Mapping[str, Any]) -> None:
@@ -100,6 +100,14 @@ class Upload:
         while len(self._buffer) >= self._part_size:
             self._send_part(bytes(self._buffer[: self._part_size]))
             del self._buffer[: self._part_size]
+
+    def cancel(self, etag: str) -> None:
+        """Discard what was written, for it is in S3 already.
+
+        :param etag: of the object that is.
+        """
+        self.cancelled = True
+        self.etag = etag
 
     def complete(self) -> None:
         """Send what is left, and make the object appear."""

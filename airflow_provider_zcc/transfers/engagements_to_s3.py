@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 from airflow.providers.common.compat.sdk import (
-    AirflowException,
     AirflowFailException,
     AirflowSkipException,
     Asset,
@@ -296,10 +296,11 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         wait_until_over(interval)
         target = _Target(s3_hook, location, self._object_args(s3_hook))
         require_bucket(*target)
-        stored = self._look_up(target, interval, context)
+        look_up_stored = partial(self._look_up, target, interval, context)
+        look_up_stored()
         self.log.info("Reading the engagements from %s to %s into %s.", interval.start, interval.end, location.uri)
         read_at = datetime.now(UTC)
-        written = self._write(reader, hook, target, stored)
+        written = self._write(reader, hook, target, look_up_stored)
         self._summary = summary = {
             "uri": location.uri,
             "start": interval.start.isoformat(),
@@ -317,8 +318,7 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
             "seconds": round(time.monotonic() - started, 3),
         }
         if self.manifest:
-            etag = stored.etag if stored and written.cancelled else written.etag
-            write_manifest(*target, self._manifest(summary, interval, etag, read_at))
+            write_manifest(*target, self._manifest(summary, interval, written.etag, read_at))
         self.log.info("%s", _in_words(summary))
         self._publish(summary, context)
         return location.uri
@@ -361,14 +361,11 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
                 raise InvalidQuery(f"Invalid extra_args: {name} has a value that S3 has no header for.")
         return extra_args
 
-    @property
-    def _heeds_stored(self) -> bool:
-        """Whether what is in S3 already decides what happens."""
-        return self.replace is False or (self.manifest and self.replace != "any")
-
     def _look_up(self, target: _Target, interval: Interval, context: Context) -> StoredObject | None:
         """Return the object that is in S3 already, after checking that this task may replace it."""
-        stored = look_up(*target) if self._heeds_stored else None
+        # What is in S3 decides nothing otherwise.
+        is_guarded = self.replace is False or (self.manifest and self.replace != "any")
+        stored = look_up(*target) if is_guarded else None
         if stored is None:
             return None
         uri = target.location.uri
@@ -377,7 +374,7 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         manifest = stored.manifest
         if manifest is None:
             return stored
-        if manifest.interval != interval:
+        if not manifest.interval.is_same(interval):
             raise InvalidQuery(
                 f"{uri} holds the engagements from {manifest.start} to {manifest.end}, and this task reads those from "
                 f"{interval.start} to {interval.end}. Name objects after their interval, as in "
@@ -396,7 +393,11 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         return stored
 
     def _write(
-        self, reader: EngagementReader, hook: ZoomContactCenterHook, target: _Target, stored: StoredObject | None
+        self,
+        reader: EngagementReader,
+        hook: ZoomContactCenterHook,
+        target: _Target,
+        look_up_stored: Callable[[], StoredObject | None],
     ) -> Upload:
         """Write what the reader returns to S3, unless these bytes are there already."""
         progress = _Progress(reader.counts, hook)
@@ -409,9 +410,11 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
                     written.write(chunk)
                     if line := progress.due():
                         self.log.info("%s", line)
-                self._check_stored(target, stored, reader.counts.records)
-                if stored and stored.manifest:
-                    written.cancelled = stored.manifest.sha256 == written.sha256
+                # Another task may have written the object in the meantime.
+                if stored := look_up_stored():
+                    self._require_no_loss(target.location, stored, reader.counts.records)
+                    if stored.manifest and stored.manifest.sha256 == written.sha256:
+                        written.cancel(stored.etag)
         get_hook_lineage_collector().add_output_asset(
             context=target.hook,
             scheme="s3",
@@ -419,23 +422,14 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         )
         return written
 
-    def _check_stored(self, target: _Target, stored: StoredObject | None, records: int) -> None:
-        """Check, now that everything was read, that replacing the object loses nothing."""
-        if not self._heeds_stored:
-            return
-        uri = target.location.uri
-        if stored and records < stored.min_records:
+    @staticmethod
+    def _require_no_loss(location: Location, stored: StoredObject, records: int) -> None:
+        if records < stored.min_records:
             raise AirflowFailException(
-                f"Zoom now lists {records:,} engagements for the interval, and {uri} holds "
+                f"Zoom now lists {records:,} engagements for the interval, and {location.uri} holds "
                 f"{'' if stored.manifest else 'at least '}{stored.min_records:,}. Their retention at Zoom may have "
                 "ended, or they were deleted there. The object was not replaced. To replace it all the same, use "
                 "replace='any'."
-            )
-        current = look_up(*target)
-        if (current and current.etag) != (stored and stored.etag):
-            raise AirflowException(
-                f"Something else wrote {uri} while this task was reading, so it was not replaced. If several tasks "
-                "share a key, put what they differ in into s3_key."
             )
 
     def _manifest(self, summary: Mapping[str, Any], interval: Interval, etag: str, read_at: datetime) -> Manifest:

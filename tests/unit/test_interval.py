@@ -242,7 +242,9 @@ def test_an_end_that_is_not_given_is_rounded_down_in_the_timezone_of_the_dag(eve
     assert range_of(BERLIN_DAG, every=every).end.isoformat() == end
 
 
-@pytest.mark.parametrize("end", ["2026-10-26", " 2026-10-26\n", "2026-10-25T23:00:00Z", MIDNIGHTS[0].values[0][2]])
+@pytest.mark.parametrize(
+    "end", ["2026-10-26", " 2026-10-26\n", "2026-10-25T23:00:00Z", pendulum.datetime(2026, 10, 26, tz=BERLIN)]
+)
 @pytest.mark.parametrize(
     ("given", "start"),
     [

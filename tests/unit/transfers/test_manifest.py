@@ -13,14 +13,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, Asset
+from airflow.providers.common.compat.sdk import AirflowFailException, Asset
 
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from tests.unit.conftest import END, QUIET, START, Bucket, StartZoom, asked_nothing, context_of
 from tests.zoom_simulator.data import NUMBERS, QUEUES, Engagements
 from tests.zoom_simulator.server import SimulatorServer
 
-KEY = "zoom/day.jsonl.gz"
+KEY, MANIFEST = "zoom/day.jsonl.gz", "zoom/_day.jsonl.gz.manifest.json"
 DAY = timedelta(days=1)
 
 Write = Callable[..., dict[str, Any]]
@@ -42,7 +42,7 @@ def write(bucket: Bucket) -> Write:
 
 def manifest_with(bucket: Bucket, **changes: Any) -> None:
     """Change the manifest of KEY."""
-    bucket.put("zoom/_day.jsonl.gz.manifest.json", json.dumps(bucket.manifest(KEY) | changes).encode())
+    bucket.put(MANIFEST, json.dumps(bucket.manifest(KEY) | changes).encode())
 
 
 class TestManifest:
@@ -73,7 +73,7 @@ class TestManifest:
     @pytest.mark.usefixtures("zoom")
     def test_it_is_encrypted_as_its_object_and_never_archived(self, bucket: Bucket, write: Write):
         write(extra_args={"ServerSideEncryption": "aws:kms", "StorageClass": "GLACIER"})
-        head = bucket.client.head_object(Bucket=bucket.name, Key="zoom/_day.jsonl.gz.manifest.json")
+        head = bucket.client.head_object(Bucket=bucket.name, Key=MANIFEST)
         assert (head["ServerSideEncryption"], head.get("StorageClass")) == ("aws:kms", None)
 
     @pytest.mark.usefixtures("zoom")
@@ -149,22 +149,30 @@ class TestAnotherObject:
         write(context_of(dag_run=SimpleNamespace(start_date=datetime.now(UTC))))
         assert bucket.manifest(KEY)["filters"] == {}
 
-    def test_an_object_that_appears_while_the_task_reads_is_not_replaced(
+    def test_a_task_of_the_same_run_that_is_faster_is_found_out_too(
         self, start_zoom: StartZoom, bucket: Bucket, write: Write
     ):
+        first, second, _ = QUEUES
         zoom = start_zoom(latency=0.3)
+        run = {"dag_run": SimpleNamespace(start_date=datetime.now(UTC))}
+        write(context_of(**run), queue_id=first)
+        others = {key: bucket.body(key) for key in (KEY, MANIFEST)}
+        for key in others:
+            bucket.client.delete_object(Bucket=bucket.name, Key=key)
+        before = zoom.simulator.stats.api_requests
 
         def put() -> None:
-            while not zoom.simulator.stats.api_requests:
+            while zoom.simulator.stats.api_requests == before:
                 time.sleep(0.01)
-            bucket.put(KEY, b"another task's")
+            for key, body in others.items():
+                bucket.put(key, body)
 
         other_task = threading.Thread(target=put)
         other_task.start()
-        with pytest.raises(AirflowException, match="while this task was reading"):
-            write()
+        with pytest.raises(AirflowFailException, match="share a key"):
+            write(context_of(**run), queue_id=second)
         other_task.join()
-        assert bucket.body(KEY) == b"another task's"
+        assert {key: bucket.body(key) for key in others} == others
 
 
 class TestNeverLess:
