@@ -149,7 +149,7 @@ def assess(
     known = manifest.records if manifest.reported is None else manifest.reported
     if in_zoom < max(known, manifest.records):
         status = Status.SURPLUS
-    elif not manifest.interval.is_same(interval) or manifest.filters != filters:
+    elif not manifest.interval.is_same(interval) or not manifest.has_filters(filters):
         status = Status.UNTRACKED
     elif in_zoom > known:
         status = Status.SHORT

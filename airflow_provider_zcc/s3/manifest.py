@@ -76,6 +76,13 @@ class Manifest:
         """The interval whose engagements the object holds."""
         return Interval(self.start, self.end)
 
+    def has_filters(self, filters: Mapping[str, Any]) -> bool:
+        """Return whether the object was read with these filters: several values of one may be in any order.
+
+        :param filters: as in a manifest.
+        """
+        return _in_order(self.filters) == _in_order(filters)
+
 
 def manifest_location(location: Location) -> Location:
     """Return where the manifest of an object is: ``_NAME.manifest.json``, beside it.
@@ -143,3 +150,7 @@ def load_manifest(document: bytes) -> Manifest:
     ):
         raise ValueError("a field has a value that it cannot have")
     return manifest
+
+
+def _in_order(filters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: sorted(value) if isinstance(value, list) else value for name, value in filters.items()}

@@ -381,7 +381,7 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
                 "s3_key='zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz'. To replace the object all the "
                 "same, use replace='any'."
             )
-        if manifest.filters != self._redacted_filters():
+        if not manifest.has_filters(self._redacted_filters()):
             run_started = getattr(context.get("dag_run"), "start_date", None)
             if run_started and manifest.read_at >= run_started:
                 raise InvalidQuery(
