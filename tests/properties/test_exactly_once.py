@@ -164,7 +164,7 @@ def in_small_portions(reading: Reading) -> Iterator[None]:
     defaults = Query.parameters.__kwdefaults__
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(defaults, "page_size", reading.page_size)
-        patch.setattr(reader_module, "window_size", lambda *_: reading.window_size)
+        patch.setattr(reader_module, "records_per_window", lambda *_: reading.window_size)
         yield
 
 

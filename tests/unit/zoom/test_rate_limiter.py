@@ -41,7 +41,7 @@ def clock() -> Clock:
 
 def start(limiter: RateLimiter, clock: Clock) -> float:
     """Return when the next request starts."""
-    limiter.wait(clock)
+    limiter.wait_for_turn(clock)
     return clock.now
 
 
@@ -50,7 +50,7 @@ def rate_after(limiter: RateLimiter, clock: Clock, seconds: float, *remaining: i
     end = clock.now + seconds
     while clock.now < end:
         for left in remaining or (None,):
-            limiter.wait(clock)
+            limiter.wait_for_turn(clock)
             limiter.on_success(left)
     return limiter.rate
 
@@ -185,7 +185,7 @@ def test_while_nothing_is_accepted_the_rate_is_kept_and_about_one_request_a_seco
 ) -> None:
     limiter, rates, end = RateLimiter(ceiling, clock), list[float](), clock.now + 60.0
     while clock.now < end:
-        limiter.wait(clock)
+        limiter.wait_for_turn(clock)
         limiter.on_throttle(None)
         rates.append(limiter.rate)
     assert rates[0] == rates[-1] < ceiling
@@ -206,10 +206,10 @@ def test_announced_limit_lowers_the_ceiling_and_never_raises_it(clock: Clock, li
 def test_threads_wait_out_a_named_time_then_the_lowest_priority_value_starts_first() -> None:
     limiter, stop, started = RateLimiter(20.0), threading.Event(), list[tuple[int, float]]()
     priorities = [1.0, 5.0, 2.0, 4.0, 3.0]
-    limiter.wait(stop)
+    limiter.wait_for_turn(stop)
 
     def start(number: int) -> None:
-        limiter.wait(stop, lambda: priorities[number])
+        limiter.wait_for_turn(stop, lambda: (0, priorities[number]))
         started.append((number, time.monotonic()))
 
     with ThreadPoolExecutor(5) as threads:
@@ -227,12 +227,12 @@ def test_threads_wait_out_a_named_time_then_the_lowest_priority_value_starts_fir
 
 def test_stop_wakes_a_waiting_thread_and_leaves_no_ticket_in_the_queue() -> None:
     limiter = RateLimiter(5.0)
-    limiter.wait(threading.Event())
+    limiter.wait_for_turn(threading.Event())
     threading.Timer(0.02, (early := threading.Event()).set).start()
     threading.Timer(1.0, (late := threading.Event()).set).start()
     with pytest.raises(ReadCancelled):
-        limiter.wait(early, lambda: -1.0)
-    limiter.wait(late)
+        limiter.wait_for_turn(early, lambda: (-1, 0.0))
+    limiter.wait_for_turn(late)
 
 
 def test_exception_from_a_signal_handler_leaves_no_ticket_in_the_queue() -> None:
@@ -246,8 +246,8 @@ def test_exception_from_a_signal_handler_leaves_no_ticket_in_the_queue() -> None
             with pytest.raises(InterruptedError):  # noqa: PT012
                 signal.setitimer(signal.ITIMER_REAL, delays.uniform(0.00005, 0.0005))
                 while True:
-                    limiter.wait(stop)
+                    limiter.wait_for_turn(stop)
     finally:
         signal.signal(signal.SIGALRM, previous)
 
-    limiter.wait(Clock(), lambda: 1.0)
+    limiter.wait_for_turn(Clock(), lambda: (1, 0.0))

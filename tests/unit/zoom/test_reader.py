@@ -33,6 +33,8 @@ SECOND = timedelta(seconds=1)
 START = END - 4 * DAY
 #: More than fits into one window.
 BUSY = Engagements.of_a_contact_centre(6_000, 10, end=END)
+#: Hundreds at the end of each part into which a window is split, which the next part counts too.
+AT_BOUNDS = Engagements(int(START.timestamp()) + 60 * minute + 37 for minute in range(20) for _ in range(200))
 
 
 def reader_for(
@@ -178,15 +180,26 @@ def test_an_empty_interval_gives_no_line_or_one_empty_gzip_member(
 
 
 @pytest.mark.parametrize("fail_if_incomplete", [True, False])
+@pytest.mark.parametrize(
+    ("engagements", "interval"),
+    [
+        pytest.param(BUSY, (END - 10 * DAY, END), id="busy days"),
+        pytest.param(AT_BOUNDS, (START, START + DAY / 72), id="hundreds between parts"),
+    ],
+)
 def test_a_part_of_a_window_that_is_reported_as_empty_is_noticed(
-    start_simulator: StartSimulator, caplog: pytest.LogCaptureFixture, fail_if_incomplete: bool
+    start_simulator: StartSimulator,
+    caplog: pytest.LogCaptureFixture,
+    engagements: Engagements,
+    interval: tuple[datetime, datetime],
+    fail_if_incomplete: bool,
 ) -> None:
-    server = start_simulator(BUSY, order="ascending")
+    server = start_simulator(engagements, order="ascending")
     nothing = {"next_page_token": "", "total_records": 0, "engagements": []}
     server.simulator.faults = [Fault("page", on="first", after=4, times=1, details=nothing)]
 
     with pytest.raises(IncompleteResponse, match="for its parts") if fail_if_incomplete else nullcontext():
-        read(server, END - 10 * DAY, END, fail_if_incomplete=fail_if_incomplete)
+        read(server, *interval, fail_if_incomplete=fail_if_incomplete)
 
     assert ("for its parts" in caplog.text) is not fail_if_incomplete
 
@@ -215,6 +228,32 @@ def test_a_record_that_is_returned_for_every_window_is_written_once(
     assert reader.counts.duplicates_dropped == len(records) * (requests_of(simulator) - 1) > 0
     assert reader.counts.outside_interval == outside
     assert reader.counts.uncompressed_bytes == sum(len(line) + 1 for line in lines)
+
+
+class Astray(Engagements):
+    """Engagements some of which Zoom lists for two ranges: that in which they start, and that of another second.
+
+    :param seconds: the other epoch second, by the number of the engagement.
+    """
+
+    seconds: dict[int, int]
+
+    def between(self, first: int, last: int, passes: Any = None) -> list[int]:
+        astray = [number for number, second in self.seconds.items() if first <= second <= last]
+        return sorted({*super().between(first, last, passes), *astray})
+
+
+def test_a_record_that_is_also_returned_for_a_window_in_which_it_does_not_start_is_written_once(
+    start_simulator: StartSimulator,
+) -> None:
+    engagements = Astray(BUSY.starts)
+    first, last = int(engagements.starts[0]), int(engagements.starts[5_990])
+    engagements.seconds = {0: last, 1: (first + last) // 2, 5_000: first, 5_990: first + 1}
+    server = start_simulator(engagements, order="ascending")
+    reader = reader_for(server, END - 10 * DAY, END)
+
+    assert sorted(lines_of(reader)) == sorted(truth(server, END - 10 * DAY, END))
+    assert reader.counts.duplicates_dropped == 4
 
 
 def test_a_record_in_doubt_that_windows_far_apart_return_is_written_once(simulator: SimulatorServer) -> None:

@@ -4,14 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_zcc.zoom.splitting import concurrent_windows, split, window_size
+from airflow_provider_zcc.zoom.splitting import records_per_window, split_if_large, windows_to_fill_rate
 from airflow_provider_zcc.zoom.window import Window
 
 DAY = Window(datetime(2026, 11, 5, tzinfo=UTC), datetime(2026, 11, 6, tzinfo=UTC))
 
 
 def test_a_higher_rate_takes_more_windows_up_to_what_was_allowed() -> None:
-    windows = [concurrent_windows(rate, max_concurrency=8) for rate in (0.5, 5.0, 10.0, 20.0, 1_000.0)]
+    windows = [windows_to_fill_rate(rate, max_concurrency=8) for rate in (0.5, 5.0, 10.0, 20.0, 1_000.0)]
 
     assert windows == sorted(windows)
     assert (windows[0], windows[-1]) == (1, 8)
@@ -21,7 +21,7 @@ def test_a_higher_rate_takes_more_windows_up_to_what_was_allowed() -> None:
 
 @pytest.mark.parametrize("concurrent", [1, 4, 8, 100])
 def test_windows_are_neither_mostly_half_filled_pages_nor_more_than_may_wait(concurrent: int) -> None:
-    sizes = [window_size(total, concurrent) for total in (0, 100, 2_000, 5_000, 10_000, 100_000)]
+    sizes = [records_per_window(total, concurrent) for total in (0, 100, 2_000, 5_000, 10_000, 100_000)]
 
     assert sizes == sorted(sizes)
     assert sizes[0] >= 500
@@ -32,5 +32,10 @@ def test_windows_are_neither_mostly_half_filled_pages_nor_more_than_may_wait(con
 def test_a_window_is_split_when_it_holds_far_too_much_and_is_long_enough() -> None:
     second = Window(DAY.start, DAY.start + timedelta(seconds=1))
 
-    assert split(DAY, 1_000, 1_000.0) == split(DAY, 1_200, 1_000.0) == split(second, 90_000, 1_000.0) == []
-    assert len(split(DAY, 2_001, 1_000.0)) == 3
+    assert (
+        split_if_large(DAY, 1_000, 1_000.0)
+        == split_if_large(DAY, 1_200, 1_000.0)
+        == split_if_large(second, 90_000, 1_000.0)
+        == []
+    )
+    assert len(split_if_large(DAY, 2_001, 1_000.0)) == 3
