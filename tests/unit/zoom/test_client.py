@@ -3,7 +3,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -307,43 +306,22 @@ def test_a_limit_that_ends_soon_is_waited_out_each_time_and_no_reason_to_warn(
 
 
 @pytest.mark.parametrize(
-    "headers",
+    ("headers", "learned"),
     [
-        lambda at: {"Retry-After": f"{at:%Y-%m-%dT%H:%M:%SZ}"},
-        lambda at: {"X-RateLimit-Reset": f"{at.timestamp():.0f}", "X-RateLimit-Type": "QPS"},
-    ],
-)
-def test_no_request_is_sent_before_the_time_that_zoom_names(
-    simulator: SimulatorServer, headers: Callable[[datetime], dict[str, str]]
-) -> None:
-    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
-    simulator.simulator.faults = [response(429, **headers(soon))]
-
-    fetch(client_for(simulator))
-
-    assert datetime.now(UTC) >= soon
-
-
-@pytest.mark.parametrize(
-    ("headers", "limit", "remaining"),
-    [
-        ({"Type": "QPS", "Limit": "20", "Remaining": "7"}, 20, 7),
-        ({"Type": "qps", "Limit": "20", "Remaining": "-1"}, 20, 0),
-        ({"Type": "QPS", "Limit": "20", "Remaining": "21"}, 20, 20),
-        ({"Type": "QPS", "Limit": "20", "Remaining": "7.5"}, 20, None),
-        ({"Type": "QPS", "Limit": "20"}, 20, None),
-        ({"Type": "QPS", "Limit": "many", "Remaining": "7"}, None, None),
-        ({"Type": "Daily-limit", "Limit": "30000", "Remaining": "7"}, None, None),
-        ({"Limit": "20", "Remaining": "7"}, None, None),
+        ({"Type": "QPS", "Limit": "20", "Remaining": "7"}, (20, 7)),
+        ({"Type": "qps", "Limit": "20", "Remaining": "-1"}, (20, 0)),
+        ({"Type": "QPS", "Limit": "20", "Remaining": "21"}, (20, 20)),
+        ({"Type": "QPS", "Limit": "20", "Remaining": "7.5"}, (20, None)),
+        ({"Type": "QPS", "Limit": "20"}, (20, None)),
+        ({"Type": "QPS", "Limit": "many", "Remaining": "7"}, (None, None)),
+        ({"Type": "Daily-limit", "Limit": "30000", "Remaining": "7"}, (None, None)),
+        ({"Limit": "20", "Remaining": "7"}, (None, None)),
     ],
 )
 def test_the_limiter_learns_the_limit_and_the_rest_from_readable_headers(
-    simulator: SimulatorServer,
-    mocker: MockerFixture,
-    headers: dict[str, str],
-    limit: int | None,
-    remaining: int | None,
+    simulator: SimulatorServer, mocker: MockerFixture, headers: dict[str, str], learned: tuple[int | None, int | None]
 ) -> None:
+    limit, remaining = learned
     limiter = mocker.create_autospec(RateLimiter, instance=True)
     client = ZoomClient(settings_for(simulator), rate_limiter=limiter)
     announced = {f"X-RateLimit-{name}": headers[name] for name in headers}

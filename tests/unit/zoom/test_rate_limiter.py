@@ -45,13 +45,12 @@ def start(limiter: RateLimiter, clock: Clock) -> float:
     return clock.now
 
 
-def rate_after(limiter: RateLimiter, clock: Clock, seconds: float, *remaining: int | None) -> float:
-    """Return the rate after all requests were accepted for so long, and the server reported what is left in turn."""
+def rate_after(limiter: RateLimiter, clock: Clock, seconds: float) -> float:
+    """Return the rate after all requests were accepted for so long."""
     end = clock.now + seconds
     while clock.now < end:
-        for left in remaining or (None,):
-            limiter.wait_for_turn(clock)
-            limiter.on_success(left)
+        limiter.wait_for_turn(clock)
+        limiter.on_success()
     return limiter.rate
 
 
@@ -155,28 +154,6 @@ def test_starts_are_spaced_evenly_also_after_a_pause_of_the_caller(clock: Clock)
     for begin in (clock.now, clock.now + 60.0):
         clock.now = begin
         assert [start(limiter, clock) - begin for _ in range(4)] == pytest.approx([0.0, 0.1, 0.2, 0.3])
-
-
-def test_throttles_within_a_second_count_once_and_a_later_one_again(clock: Clock) -> None:
-    limiter, rates = RateLimiter(20.0, clock), list[float]()
-    for seconds in (0.1,) * 10 + (0.2,):
-        clock.now += seconds
-        limiter.on_success()
-        limiter.on_throttle(None)
-        rates.append(limiter.rate)
-
-    assert rates[0] < 19.0
-    assert rates[:10] == rates[:1] * 10
-    assert 0.25 * rates[0] < rates[10] < 0.95 * rates[0]
-
-
-@pytest.mark.parametrize(("remaining", "fast"), [((1,), False), ((19, 0, 19), False), ((10,), True)])
-def test_rate_grows_fast_into_what_the_server_reports_as_unused_at_all_times(
-    clock: Clock, remaining: tuple[int, ...], fast: bool
-) -> None:
-    (limiter := RateLimiter(20.0, clock)).on_throttle(None)
-    gain = -limiter.rate + rate_after(limiter, clock, 5.0, *remaining)
-    assert gain > 5.0 if fast else 0 < gain < 1.0
 
 
 @pytest.mark.parametrize("ceiling", [1.0, 20.0, 1_000.0])

@@ -23,7 +23,7 @@ from airflow_provider_zcc.zoom.query import Filters, Query
 from airflow_provider_zcc.zoom.reader import EngagementReader
 from airflow_provider_zcc.zoom.tally import Counts
 from tests.conftest import END, StartSimulator, client_for
-from tests.zoom_simulator.data import SHAPES, Engagements
+from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
 
@@ -126,22 +126,6 @@ def test_few_engagements_cost_no_request_beyond_their_pages(
 
 
 # The same output again
-
-
-@pytest.mark.parametrize("shape", ["contact-centre", "one-hour"])
-@pytest.mark.parametrize("after", [1, 5])
-def test_the_output_does_not_depend_on_which_window_arrives_first(
-    start_simulator: StartSimulator, shape: str, after: int
-) -> None:
-    # So many in five days that windows are split again, and in an order that shows each bound.
-    server = start_simulator(SHAPES[shape](9_000, 5, end=END), order="descending")
-    undisturbed = b"".join(reader_for(server, END - 5 * DAY, END, gzip=True).chunks())
-    server.simulator.faults = [
-        Fault("delay", on="first", after=after, details={"seconds": 0.3}),
-        Fault("delay", on="next", after=after + 7, times=2, details={"seconds": 0.2}),
-    ]
-
-    assert b"".join(reader_for(server, END - 5 * DAY, END, gzip=True).chunks()) == undisturbed
 
 
 # Compression
@@ -256,15 +240,6 @@ def test_a_record_that_is_also_returned_for_a_window_in_which_it_does_not_start_
     assert reader.counts.duplicates_dropped == 4
 
 
-def test_a_record_in_doubt_that_windows_far_apart_return_is_written_once(simulator: SimulatorServer) -> None:
-    found, nothing = listing({"engagement_id": "a"}), replace(listing(), times=1)
-    simulator.simulator.faults = [replace(found, times=1), nothing, found]
-
-    lines = read(simulator, START - 65 * DAY, START + 25 * DAY, max_concurrency=1)
-
-    assert ids_of(lines) == ["a"]
-
-
 def test_records_that_did_not_start_in_the_interval_are_kept_in_their_place_and_warned_of(
     simulator: SimulatorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -293,21 +268,6 @@ def test_the_first_output_and_the_expected_number_do_not_wait_for_later_windows(
     assert requests_of(server) < 30
     assert reader.counts.all_counted
     assert len(BUSY.starts) <= reader.counts.expected < len(BUSY.starts) + 10
-
-
-def test_what_is_next_in_the_output_is_requested_first(start_simulator: StartSimulator) -> None:
-    begin = int((END - 336 * DAY).timestamp())
-    every = int(336 * DAY.total_seconds()) // 6_900
-    server = start_simulator(
-        Engagements(begin + every * n for n in range(6_900)), order="ascending", requests_per_second=50
-    )
-
-    lines = read(server, END - 336 * DAY, END, requests_per_second=25.0)
-
-    assert lines == truth(server, END - 336 * DAY, END)
-    requested = requested_from(server)
-    # If the windows took turns, the first one would be requested for longer.
-    assert min(requested) not in requested[len(requested) // 2 :]
 
 
 # The end
@@ -341,19 +301,14 @@ def assert_no_more_is_requested(server: SimulatorServer) -> None:
     assert requests_of(server) == sent
 
 
-def test_nothing_is_requested_before_the_first_chunk_is_wanted(simulator: SimulatorServer) -> None:
-    reader_for(simulator).chunks()
-
-    assert_no_more_is_requested(simulator)
-    assert requests_of(simulator) == 0
-
-
-def test_a_reader_that_was_stopped_before_it_began_requests_nothing(simulator: SimulatorServer) -> None:
+def test_a_reader_that_is_stopped_before_its_first_chunk_is_wanted_requests_nothing(simulator: SimulatorServer) -> None:
     reader = reader_for(simulator)
+    chunks = reader.chunks()
+    assert_no_more_is_requested(simulator)
     reader.stop()
 
     with pytest.raises(ReadCancelled):
-        list(reader.chunks())
+        list(chunks)
 
     assert requests_of(simulator) == 0
 
