@@ -91,7 +91,7 @@ def test_the_user_agent_names_the_package_and_its_version(mocker: MockerFixture)
     assert user_agent() == f"airflow-provider-zcc/{version('airflow-provider-zcc')}"
 
     mocker.patch("airflow_provider_zcc.zoom.http.version", side_effect=PackageNotFoundError)
-    assert user_agent() == "airflow-provider-zcc"
+    assert user_agent() == "airflow-provider-zcc/unknown"
 
 
 # Responses
