@@ -29,8 +29,8 @@ class KillableTask:
             raise _Killed
 
     @contextmanager
-    def _running(self) -> Iterator[None]:
-        """Let ``on_kill`` end what is done within this context.
+    def _killable(self) -> Iterator[None]:
+        """Make ``on_kill`` end what is done within this context.
 
         :raises AirflowException: if it does.
         """

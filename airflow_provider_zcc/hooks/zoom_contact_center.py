@@ -166,11 +166,7 @@ class ZoomContactCenterHook(BaseHook):
         :param filters: see :class:`~airflow_provider_zcc.zoom.query.Filters`.
         """
         query = self._query(start, end, filters)
-        if retry_timeout is None:
-            return _count(self._client, query)
-        if not isinstance(retry_timeout, int | float) or isinstance(retry_timeout, bool) or not retry_timeout >= 0:
-            raise InvalidQuery(f"retry_timeout is {retry_timeout!r}. Set a number of seconds, 0 or more.")
-        return _count(_shared_client(self._settings, self.zcc_conn_id, retry_timeout), query)
+        return _count(self._client if retry_timeout is None else self._client_for_checks(retry_timeout), query)
 
     def iter_engagements(self, start: datetime, end: datetime, **filters: Any) -> Iterator[dict[str, Any]]:
         """Yield the engagements that started in ``[start, end)``, without duplicates, as they arrive.
@@ -215,6 +211,11 @@ class ZoomContactCenterHook(BaseHook):
             )
         return ZoomClient(self._settings, connections=concurrency, on_token=mask_secret, name=self.zcc_conn_id)
 
+    def _client_for_checks(self, retry_timeout: float) -> ZoomClient:
+        if not isinstance(retry_timeout, int | float) or isinstance(retry_timeout, bool) or not retry_timeout >= 0:
+            raise InvalidQuery(f"retry_timeout is {retry_timeout!r}. Set a number of seconds, 0 or more.")
+        return _shared_client(self._settings, self.zcc_conn_id, retry_timeout)
+
     @cached_property
     def _settings(self) -> Settings:
         connection = self._connection
@@ -254,10 +255,10 @@ def _shared_client(settings: Settings, conn_id: str, retry_timeout: float) -> Zo
 
 
 def _count(client: ZoomClient, query: Query) -> int:
-    return sum(client.get(PATH, parameters, _total) for parameters in query.counting_parameters())
+    return sum(client.get(PATH, parameters, _record_total) for parameters in query.counting_parameters())
 
 
-def _total(body: bytes) -> int:
+def _record_total(body: bytes) -> int:
     total = parse_page(body).total_records
     if total is None:
         raise TransientError("Zoom's response has no total_records. Check Zoom's status page if this persists.")

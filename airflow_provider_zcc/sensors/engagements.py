@@ -130,7 +130,7 @@ class EngagementsSensor(TemplatedArguments, KillableTask, BaseSensorOperator):
 
         :param context: the task's context.
         """
-        with self._running():
+        with self._killable():
             if self._defers:
                 # There the base class applies soft_fail and never_fail to what is raised.
                 return self.resume_execution("check_or_defer", None, context)

@@ -272,7 +272,7 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         return self.get_openlineage_facets_on_complete(task_instance)
 
     def _run(self, context: Context, *, deferrals: int) -> str:
-        with self._running(), airflow_errors():
+        with self._killable(), airflow_errors():
             try:
                 return self._extract(context)
             except RateLimitedUntil as error:
@@ -473,7 +473,7 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
 
     def _wait_deferred(self, error: RateLimitedUntil, deferrals: int) -> None:
         self.log.warning("Zoom's rate limit is used up. Waiting without a worker slot until %s.", error.retry_at)
-        self.defer(trigger=TimeDeltaTrigger(error.wait), method_name="resume", kwargs={"deferrals": deferrals})
+        self.defer(trigger=TimeDeltaTrigger(error.time_left), method_name="resume", kwargs={"deferrals": deferrals})
 
 
 class _Target(NamedTuple):

@@ -167,7 +167,7 @@ class EngagementsTrigger(BaseTrigger):
                 raise
             except RateLimitedUntil as error:
                 self.log.warning("%s The next check is made then.", error)
-                wait = error.wait.total_seconds()
+                wait = error.time_left.total_seconds()
             except ZoomError as error:
                 self.log.warning("%s The next check is made in %.0f s.", error, wait)
             await asyncio.sleep(wait)

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -39,7 +39,7 @@ from airflow_provider_zcc.zoom.http import (
     use_environment,
 )
 from airflow_provider_zcc.zoom.oauth import BearerAuth, TokenSource, shared_token_source
-from airflow_provider_zcc.zoom.rate_limiter import RateLimiter
+from airflow_provider_zcc.zoom.rate_limiter import Priority, RateLimiter
 from airflow_provider_zcc.zoom.settings import Settings
 from airflow_provider_zcc.zoom.shared import shared_in_process
 
@@ -56,11 +56,14 @@ SCOPES = (
 )
 #: Seconds after which a persistent outage ends a request.
 RETRY_TIMEOUT = 120.0
-#: The same for a rate limit, and the longest ``Retry-After`` that is waited for: five minutes, as a multiple.
+#: The retry timeout of a rate limit, and the longest ``Retry-After`` that is waited for, as a multiple of that time.
 _RATE_LIMIT_FACTOR = 2.5
+#: Access tokens that Zoom may reject, one after the other.
 _TOKEN_ATTEMPTS = 3
-#: Seconds between two attempts in an outage: up to the first number, doubled each time, up to the second.
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 20.0
+#: Seconds that the first wait in an outage takes at most; each further wait may be twice as long.
+_FIRST_WAIT = 0.5
+#: Seconds that any wait in an outage takes at most.
+_LONGEST_WAIT = 20.0
 
 #: What is retried, by the type of the error.
 _IS_RETRIED = retry_if_exception_type((TransientError, RateLimited, AccessTokenRejected)) & retry_if_not_exception_type(
@@ -149,8 +152,8 @@ class ZoomClient:
         path: str,
         params: Parameters,
         read: Callable[[bytes], Result],
-        stop: threading.Event | None = None,
-        priority: Callable[[], float] = lambda: 0.0,
+        cancelled: threading.Event | None = None,
+        priority: Callable[[], Priority] = lambda: (0, 0.0),
     ) -> Result:
         """Return what a successful response holds.
 
@@ -159,7 +162,7 @@ class ZoomClient:
         :param path: path below the API's base, with a leading slash.
         :param params: query parameters; a key may repeat.
         :param read: makes the result out of the body; its TransientError counts as an outage.
-        :param stop: when set, waiting ends and no further request is sent.
+        :param cancelled: when set, waiting ends and no further request is sent.
         :param priority: of the waiting requests, the one with the lowest value at that time starts first.
         :raises PermanentError: if the same request will always be rejected.
         :raises PageTokenExpired: if the page token among the parameters has expired.
@@ -167,25 +170,27 @@ class ZoomClient:
         :raises RateLimitedUntil: if Zoom names a time that is further away than that.
         :raises RateLimited: if the rate limit outlasts the retry timeout.
         :raises InvalidEnvironment: if a proxy or certificate bundle of this worker cannot be used.
-        :raises ReadCancelled: if ``stop`` is set.
+        :raises ReadCancelled: if ``cancelled`` is set.
         """
-        stop = stop or threading.Event()
+        cancelled = cancelled or threading.Event()
         retries = _Retries(self._retry_timeout)
 
         def sleep(seconds: float) -> None:
-            if stop.wait(seconds):
+            if cancelled.wait(seconds):
                 raise ReadCancelled
 
         retrying = Retrying(
             retry=_IS_RETRIED,
             stop=retries.are_over,
-            wait=retries.wait,
+            wait=retries.seconds_to_wait,
             sleep=sleep,
             before_sleep=retries.log,
             reraise=True,
         )
         try:
-            result: Result = retrying(self._attempt, path, params, read, stop=stop, priority=priority, retries=retries)
+            result: Result = retrying(
+                self._attempt, path, params, read, cancelled=cancelled, priority=priority, retries=retries
+            )
             return result
         except AccessTokenRejected as error:
             raise self._named(
@@ -204,16 +209,17 @@ class ZoomClient:
         params: Parameters,
         read: Callable[[bytes], Result],
         *,
-        stop: threading.Event,
-        priority: Callable[[], float],
+        cancelled: threading.Event,
+        priority: Callable[[], Priority],
         retries: _Retries,
     ) -> Result:
-        self._rate_limiter.wait(stop, priority)
+        self._rate_limiter.wait_for_turn(cancelled, priority)
         retries.sent_at = time.monotonic()
-        with self._count_lock:
-            self._requests_sent += 1
         response = None
         try:
+            self._auth.token()  # before the request is counted, which is not sent without one
+            with self._count_lock:
+                self._requests_sent += 1
             response = send(
                 self.session, "GET", self._settings.api_url + path, params=params, timeout=self._settings.timeout
             )
@@ -222,14 +228,14 @@ class ZoomClient:
                 self._rate_limiter.on_success(remaining)
                 return read(response.body)
             raise self._error(response, params)
-        except RateLimited as error:
-            raise self._named(self._throttled(error)) from None
         except ZoomError as error:
-            if stop.is_set() and isinstance(error, TransientError):
+            if cancelled.is_set() and isinstance(error, TransientError):
                 raise ReadCancelled from None
             if response and error.status is None:
                 error.status, error.tracking_id = response.status, response.tracking_id
-            raise self._named(error) from None
+            by_api = response is not None
+            retries.note_failure(error, by_api=by_api)
+            raise self._named(self._limited(error, by_api) if isinstance(error, RateLimited) else error) from None
 
     def _named(self, error: ZoomError) -> ZoomError:
         error.connection = self._name
@@ -243,22 +249,22 @@ class ZoomClient:
         self._rate_limiter.on_limit(limit)
         return None if remaining is None else min(max(remaining, 0), limit)
 
-    def _throttled(self, error: RateLimited) -> RateLimited:
-        """Slow down all threads, unless the limit ends too far away to wait for."""
-        with self._count_lock:
-            self._rate_limited += 1
-        seconds = None
-        if error.retry_at:
-            seconds = max((error.retry_at - datetime.now(UTC)).total_seconds(), 0.0)
-            if seconds > self._retry_timeout * _RATE_LIMIT_FACTOR:
-                return RateLimitedUntil(
-                    f"{error.args[0]} Zoom accepts requests again at {error.retry_at}.",
-                    error.retry_at,
-                    status=error.status,
-                    code=error.code,
-                    tracking_id=error.tracking_id,
-                )
-        self._rate_limiter.on_throttle(seconds)
+    def _limited(self, error: RateLimited, by_api: bool) -> RateLimited:
+        """Return the error of an HTTP 429. The API's, but not that of the token endpoint, slows down all threads."""
+        if by_api:
+            with self._count_lock:
+                self._rate_limited += 1
+        seconds = _seconds_until(error.retry_at)
+        if seconds > self._retry_timeout * _RATE_LIMIT_FACTOR:
+            return RateLimitedUntil(
+                f"{error.args[0]} Zoom accepts requests again at {error.retry_at}.",
+                error.retry_at,
+                status=error.status,
+                code=error.code,
+                tracking_id=error.tracking_id,
+            )
+        if by_api:
+            self._rate_limiter.on_throttle(seconds)
         return error
 
     def _error(self, response: Response, params: Parameters) -> ZoomError:
@@ -296,6 +302,8 @@ def shared_rate_limiter(api_url: str, account_id: str, requests_per_second: floa
 class _Retries:
     """Decides, by the type of the error, when one request is sent again, and until when.
 
+    Its methods, except for :meth:`note_failure`, are what tenacity calls after each attempt that failed.
+
     :param timeout: seconds for an outage, from the first attempt that failed in it. A rate limit may last longer, and
         a token may be rejected so many times.
     :param sent_at: when the latest attempt was sent: the time that it waited for its turn does not count.
@@ -303,27 +311,49 @@ class _Retries:
 
     timeout: float
     sent_at: float = 0.0
-    _began: dict[type[ZoomError], float] = field(default_factory=dict)
+    _outage_began: float | None = None
+    _limit_began: float | None = None
+    _deadline: float = 0.0
+    _backs_off: bool = False
     _rejected_tokens: int = 0
 
-    def wait(self, state: RetryCallState) -> float:
-        """Return the seconds to wait: in an outage only, since in a rate limit the limiter makes all threads wait."""
-        error = _error_of(state)
-        if not isinstance(error, TransientError):
-            return 0.0
-        seconds = wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT)(state)
-        return min(seconds, max(self._deadline(error) - time.monotonic(), 0.0))
+    def note_failure(self, error: ZoomError, *, by_api: bool) -> None:
+        """Note when an outage or a rate limit began. An outage is over when there is any other response.
+
+        :param error: why the latest attempt failed.
+        :param by_api: whether the API responded. While it limits the rate, the limiter makes all threads wait.
+        """
+        self._backs_off = isinstance(error, TransientError) or not by_api
+        if isinstance(error, TransientError):
+            self._outage_began = self.sent_at if self._outage_began is None else self._outage_began
+            self._deadline = self._outage_began + self.timeout
+            return
+        self._outage_began = None
+        if isinstance(error, RateLimited):
+            self._limit_began = self.sent_at if self._limit_began is None else self._limit_began
+            self._deadline = self._limit_began + self.timeout * _RATE_LIMIT_FACTOR
+        elif isinstance(error, AccessTokenRejected):
+            self._rejected_tokens += 1
 
     def are_over(self, state: RetryCallState) -> bool:
         """Return whether to give up, and write that into the error."""
         error = _error_of(state)
         if isinstance(error, AccessTokenRejected):
-            self._rejected_tokens += 1
             return self._rejected_tokens >= _TOKEN_ATTEMPTS
-        over = time.monotonic() >= self._deadline(error)
+        over = time.monotonic() >= self._deadline
         if over and state.attempt_number > 1:
             error.args = (f"{error.args[0]} Gave up after {state.attempt_number} attempts.",)
         return over
+
+    def seconds_to_wait(self, state: RetryCallState) -> float:
+        """Return the seconds until the next attempt starts, or waits for its turn."""
+        if not self._backs_off:
+            return 0.0
+        error = _error_of(state)
+        seconds = wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT)(state)
+        if isinstance(error, RateLimited):
+            seconds = max(seconds, _seconds_until(error.retry_at))
+        return min(seconds, max(self._deadline - time.monotonic(), 0.0))
 
     def log(self, state: RetryCallState) -> None:
         """Log an attempt that failed. That other apps use the account's limit as well is no reason to worry."""
@@ -331,7 +361,7 @@ class _Retries:
         if isinstance(error, AccessTokenRejected):
             log.info("%s Fetching a new one.", error)
             return
-        gives_up = datetime.now(UTC) + timedelta(seconds=self._deadline(error) - time.monotonic())
+        gives_up = datetime.now(UTC) + timedelta(seconds=self._deadline - time.monotonic())
         log.log(
             logging.INFO if isinstance(error, RateLimited) else logging.WARNING,
             "%s Attempt %d; giving up at %s UTC.",
@@ -339,11 +369,6 @@ class _Retries:
             state.attempt_number,
             f"{gives_up:%H:%M:%S}",
         )
-
-    def _deadline(self, error: ZoomError) -> float:
-        if isinstance(error, RateLimited):
-            return self._began.setdefault(RateLimited, self.sent_at) + self.timeout * _RATE_LIMIT_FACTOR
-        return self._began.setdefault(TransientError, self.sent_at) + self.timeout
 
 
 def _error_of(state: RetryCallState) -> ZoomError:
@@ -367,6 +392,10 @@ def _classified(
         return PageTokenExpired, "Zoom's page token expired ({})."
     remedy = _REMEDIES.get((status, code or 0)) or _DEFAULT_REMEDIES.get(status) or "Correct the query."
     return PermanentError, f"Zoom rejected the request ({{}}). {remedy}"
+
+
+def _seconds_until(instant: datetime | None) -> float:
+    return max((instant - datetime.now(UTC)).total_seconds(), 0.0) if instant else 0.0
 
 
 def _words(body: dict[str, object]) -> str:

@@ -97,7 +97,7 @@ class RateLimitedUntil(RateLimited):
     retry_at: datetime
 
     @property
-    def wait(self) -> timedelta:
+    def time_left(self) -> timedelta:
         """How long to wait from now on: until ``retry_at``, and no longer than a day."""
         return min(self.retry_at - datetime.now(UTC), _LONGEST_WAIT)
 

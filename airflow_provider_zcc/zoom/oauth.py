@@ -180,8 +180,12 @@ class BearerAuth(AuthBase):
         """
         if _origin(request.url or "") != self._origin:
             raise PermanentError("The access token is only sent to the connection's host. Use a URL on that host.")
-        request.headers["Authorization"] = f"Bearer {self._source.token(self._timeout, self._on_token)}"
+        request.headers["Authorization"] = f"Bearer {self.token()}"
         return request
+
+    def token(self) -> str:
+        """Return the token to sign with, which is fetched if none is valid."""
+        return self._source.token(self._timeout, self._on_token)
 
     def forget(self, rejected: str) -> None:
         """Drop a token that Zoom rejected.

@@ -9,6 +9,8 @@ import msgspec
 
 from airflow_provider_zcc.zoom.errors import TransientError
 
+Identity = str | int | bytes
+
 
 class _Page(msgspec.Struct):
     next_page_token: str | None = None
@@ -34,7 +36,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """
 
     line: bytes
-    identity: str | int | bytes
+    identity: Identity
     start_time: Any
 
 
@@ -72,7 +74,7 @@ def parse_page(body: bytes) -> Page:
     try:
         # The decoder skips over the engagements without checking their encoding.
         body.decode()
-        page, lines = _split(body)
+        page, lines = _page_and_lines(body)
         total = _total(page.total_records)
         if page.engagements is None and total != 0:
             raise TransientError(_unreadable("it has no list of engagements"))
@@ -89,8 +91,8 @@ def parse_page(body: bytes) -> Page:
     return Page(records, page.next_page_token or None, total, (page.echoed_from, page.echoed_to))
 
 
-def _split(body: bytes) -> tuple[_Page, list[bytes]]:
-    """Return the page and the bytes of its engagements."""
+def _page_and_lines(body: bytes) -> tuple[_Page, list[bytes]]:
+    """Decode the page, and return it with the bytes of its engagements."""
     try:
         page = _decode_page(body)
         return page, [bytes(raw) for raw in page.engagements or ()]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -12,16 +12,16 @@ from operator import itemgetter
 import msgspec
 
 from airflow_provider_zcc.zoom.errors import IncompleteResponse, PageTokenExpired, TransientError
-from airflow_provider_zcc.zoom.page import Page, Record
+from airflow_provider_zcc.zoom.page import Identity, Page, Record
 from airflow_provider_zcc.zoom.window import Place, Window, possible_instants
 
 log = logging.getLogger(__name__)
 
 #: Pages in a row without a new record that are taken for a loop.
-_MAX_PAGES_WITHOUT_NEWS = 10
-#: Readings of a window since its last new record after which it is given up: those that reached the last page...
-_MAX_COMPLETE_READINGS = 2
-#: ...and those that ended at an expired page token.
+_MAX_PAGES_WITHOUT_NEW_RECORDS = 10
+#: Readings in a row that reach the last page, find no new record and are incomplete, after which a window is given up.
+_MAX_INCOMPLETE_READINGS = 2
+#: Readings in a row that find no new record and end at an expired page token, after which a window is given up.
 _MAX_EXPIRED_READINGS = 4
 
 
@@ -36,6 +36,18 @@ class RecordBatch(msgspec.Struct, frozen=True, gc=False):
     in_doubt: bool
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """How it ended to read a window once, from its first page on.
+
+    :param problem: why the window has to be read again; None if all of it was read.
+    :param expired: whether the page token expired before the last page was reached.
+    """
+
+    problem: str | None
+    expired: bool = False
+
+
 class Pagination:
     """Follows the page tokens of one window.
 
@@ -45,28 +57,18 @@ class Pagination:
     :param request: returns the first page for None, and the next page for a page token.
     :param window: the window.
     :param fail_if_incomplete: raise, rather than log a warning, if records are still missing after reading again.
-    :ivar duplicates: records that were returned more than once in the same reading.
+    :ivar identities: of the records that Zoom returned, in any reading.
+    :ivar left_to_next: how many of these start in the second of the window's end, and belong to the next one.
+    :ivar duplicates: records that Zoom returned more than once in the same reading.
     """
 
     def __init__(self, request: Callable[[str | None], Page], window: Window, *, fail_if_incomplete: bool) -> None:
+        self.identities: set[Identity] = set()
+        self.left_to_next = 0
         self.duplicates = 0
         self._request = request
         self._window = window
         self._fail_if_incomplete = fail_if_incomplete
-        self._seen: set[str | int | bytes] = set()
-        self._left_to_next: set[str | int | bytes] = set()
-
-    @property
-    def left_to_next(self) -> int:
-        """How many records start in the second of the window's end, and belong to the next one."""
-        return len(self._left_to_next)
-
-    def has_returned(self, record: Record) -> bool:
-        """Return whether this window has returned a record.
-
-        :param record: a record of the next window.
-        """
-        return record.identity in self._seen and record.identity not in self._left_to_next
 
     def pages(self, page: Page) -> Iterator[list[RecordBatch]]:
         """Yield the new records of each page, before the next page is requested.
@@ -75,43 +77,44 @@ class Pagination:
         :raises IncompleteResponse: if records are still missing after reading again.
         :raises TransientError: if pagination is looping, or page tokens keep expiring.
         """
-        readings: Counter[bool] = Counter()
+        expired_readings = incomplete_readings = 0
         while True:
-            known = len(self._seen)
-            expired, problem = yield from self._read_once(page)
-            if problem is None:
+            known = len(self.identities)
+            reading = yield from self._read_once(page)
+            if reading.problem is None:
                 return
-            if len(self._seen) > known:
-                readings.clear()
-            readings[expired] += 1
-            if readings[True] == _MAX_EXPIRED_READINGS:
+            if len(self.identities) > known:
+                expired_readings = incomplete_readings = 0
+            if reading.expired:
+                expired_readings += 1
+            else:
+                incomplete_readings += 1
+            if expired_readings == _MAX_EXPIRED_READINGS:
                 raise TransientError(
-                    f"{problem} It did so in {readings[True]} attempts. Try again later, or read a shorter interval."
+                    f"{reading.problem} It did so in {expired_readings} attempts. "
+                    "Try again later, or read a shorter interval."
                 )
-            if readings[False] == _MAX_COMPLETE_READINGS:
-                self._give_up(problem)
+            if incomplete_readings == _MAX_INCOMPLETE_READINGS:
+                self._give_up(reading.problem)
                 return
-            log.warning("%s Reading the window again from its first page.", problem)
+            log.warning("%s Reading the window again from its first page.", reading.problem)
             page = self._request(None)
 
-    def _read_once(self, page: Page) -> Generator[list[RecordBatch], None, tuple[bool, str | None]]:
-        """Yield pages from the first to the last; return whether a page token expired, and what is wrong, if anything.
-
-        :param page: the first page.
-        """
-        delivered: set[str | int | bytes] = set()
+    def _read_once(self, page: Page) -> Generator[list[RecordBatch], None, _Reading]:
+        in_this_reading: set[Identity] = set()
         tokens: set[str] = set()
-        total = without_news = 0
+        total = pages_without_new_records = 0
         while True:
-            before = len(delivered)
+            records_before = len(in_this_reading)
             # A later page with a lower total does not make the records that an earlier page promised less missing.
             total = max(total, page.total_records or 0)
-            yield self._new_records(page, delivered)
-            without_news = 0 if len(delivered) > before else without_news + 1
+            yield self._new_records(page, in_this_reading)
+            has_new_records = len(in_this_reading) > records_before
+            pages_without_new_records = 0 if has_new_records else pages_without_new_records + 1
             token = page.next_page_token
             if token is None:
-                return False, self._problem(page, total)
-            if token in tokens or without_news == _MAX_PAGES_WITHOUT_NEWS:
+                return _Reading(self._problem(page, total))
+            if token in tokens or pages_without_new_records == _MAX_PAGES_WITHOUT_NEW_RECORDS:
                 raise TransientError(
                     f"Pagination of {self._span} is looping: no new records were returned. "
                     "Try again later; if it persists, read a shorter interval."
@@ -120,21 +123,22 @@ class Pagination:
             try:
                 page = self._request(token)
             except PageTokenExpired:
-                return True, f"Zoom's page token for {self._span} expired early."
+                return _Reading(f"Zoom's page token for {self._span} expired early.", expired=True)
 
-    def _new_records(self, page: Page, delivered: set[str | int | bytes]) -> list[RecordBatch]:
+    def _new_records(self, page: Page, in_this_reading: set[Identity]) -> list[RecordBatch]:
+        """Return the records of a page that no reading has returned, in batches that are in doubt or not."""
         new: list[tuple[bool, Record]] = []
         for record in page.records:
-            if record.identity in delivered:
+            if record.identity in in_this_reading:
                 self.duplicates += 1
                 continue
-            delivered.add(record.identity)
-            if record.identity in self._seen:
+            in_this_reading.add(record.identity)
+            if record.identity in self.identities:
                 continue
-            self._seen.add(record.identity)
+            self.identities.add(record.identity)
             place = self._window.place(record.start_time)
             if place is Place.NEXT:
-                self._left_to_next.add(record.identity)
+                self.left_to_next += 1
             else:
                 new.append((place is Place.IN_DOUBT, record))
         return [
@@ -142,8 +146,8 @@ class Pagination:
         ]
 
     def _problem(self, page: Page, total: int) -> str | None:
-        if len(self._seen) < total:
-            return f"Zoom reports {total} engagements from {self._span} but returned {len(self._seen)}."
+        if len(self.identities) < total:
+            return f"Zoom reports {total} engagements from {self._span} but returned {len(self.identities)}."
         starts, ends = (possible_instants(echo, self._window.timezone) for echo in page.range)
         if _all_after(starts, self._window.start) or _all_before(ends, self._window.end):
             return f"Zoom returned only a part of {self._span}."

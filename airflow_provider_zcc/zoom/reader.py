@@ -12,18 +12,18 @@ the parts there instead. The consumer follows the queues in order of time: it pa
 descends into parts. What later windows contain waits in their queues, up to a limit in bytes.
 
 **Priority.** When threads compete for the rate limit, first pages come first, since they may show that a window has
-to be split; then a window that would otherwise be read alone at the end; then the earliest, which is output next.
+to be split; then a straggler, which would otherwise be read alone at the end; then the earliest, which is output next.
 
 **Records in doubt.** A record whose time is ambiguous, unreadable or outside of the window may be returned for another
-window too. It reaches the consumer unencoded, which knows all earlier windows and drops duplicates.
+window too. Its thread passes it on as it is. The consumer encodes it, unless the tally knows it from an earlier window,
+or the window in which it starts returns it as well.
 """
 
 from __future__ import annotations
 
-import math
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -31,36 +31,41 @@ from airflow_provider_zcc.zoom.background import BackgroundThreads
 from airflow_provider_zcc.zoom.client import ZoomClient
 from airflow_provider_zcc.zoom.errors import ReadCancelled
 from airflow_provider_zcc.zoom.jsonl import Chunk, JsonLinesEncoder
-from airflow_provider_zcc.zoom.page import Page, parse_page
+from airflow_provider_zcc.zoom.page import Page, Record, parse_page
 from airflow_provider_zcc.zoom.pagination import Pagination
 from airflow_provider_zcc.zoom.query import PATH, Query
-from airflow_provider_zcc.zoom.splitting import concurrent_windows, split, window_size
-from airflow_provider_zcc.zoom.tally import Tally
+from airflow_provider_zcc.zoom.rate_limiter import Priority
+from airflow_provider_zcc.zoom.splitting import records_per_window, split_if_large, windows_to_fill_rate
+from airflow_provider_zcc.zoom.tally import Counts, Tally
 from airflow_provider_zcc.zoom.window import Window
 
 #: Bytes of output that may wait for the consumer, of all windows together.
 _MAX_WAITING_BYTES = 16 * 2**20
 #: Seconds between checks whether there is room for more of them.
 _POLL_INTERVAL = 0.05
+#: Which requests start first: see Priority, above.
+_FIRST_PAGE, _STRAGGLER, _OTHER_PAGE = range(3)
 
 
 @dataclass(eq=False)
 class _WindowState:
-    """A window and what was read of it.
+    """A window and what was read of it. Only the thread that reads the window changes it.
 
-    :param size: records that a part of a larger window should hold; None for a window of the query.
+    :param is_part: whether a larger window was split into it and others; if not, it is a window of the query.
+    :param target_records: records that a part should hold.
+    :param first_page_read: whether its first page has arrived.
     :param total: Zoom's count of its records; None if it is unknown.
-    :param left: records that are still to be read.
-    :param pagination: what reads it, unless it was split.
-    :param output: chunks, or the parts that it was split into; None at the end.
+    :param records_left: records that are still to be read.
+    :param output: chunks; after them, the pagination that returned all records, or else the parts to read instead.
     """
 
     window: Window
-    size: float | None = None
+    is_part: bool = False
+    target_records: float = 0.0
+    first_page_read: bool = False
     total: int | None = None
-    left: int = 0
-    pagination: Pagination | None = None
-    output: queue.SimpleQueue[Chunk | list[_WindowState] | None] = field(default_factory=queue.SimpleQueue)
+    records_left: int = 0
+    output: queue.SimpleQueue[Chunk | Pagination | list[_WindowState]] = field(default_factory=queue.SimpleQueue)
 
 
 class EngagementReader:
@@ -69,8 +74,7 @@ class EngagementReader:
     :param client: sends the requests.
     :param query: what to read.
     :param max_concurrency: threads, each of which reads one window at a time.
-    :param fail_if_incomplete: raise, rather than log a warning, if Zoom's ``total_records`` shows that engagements
-        are missing after their window was read again.
+    :param fail_if_incomplete: raise, rather than log a warning, if engagements are missing after reading again.
     :param gzip: compress the output.
     :ivar counts: what has been read so far.
     """
@@ -89,20 +93,20 @@ class EngagementReader:
         self._max_concurrency = max_concurrency
         self._fail_if_incomplete = fail_if_incomplete
         self._gzip = gzip
-        self._concurrent = concurrent_windows(client.requests_per_second, max_concurrency)
+        self._windows_to_fill_rate = windows_to_fill_rate(client.requests_per_second, max_concurrency)
         self._windows = [_WindowState(window) for window in query.windows()]
         self._threads = BackgroundThreads()
-        self._tally = Tally(query)
-        self.counts = self._tally.counts
+        self.counts = Counts()
+        # Only the consumer changes these.
+        self._tally = Tally(query, self.counts)
         self._awaited: _WindowState | None = None
         self._taken_bytes = 0
-        # What follows is changed by the threads, with the lock; the consumer only reads it.
+        # Only the threads change these, with the lock.
         self._lock = threading.Lock()
         self._to_read = list(self._windows)
-        self._to_count = len(self._windows)
         self._read_records = 0
         self._put_bytes = 0
-        self._running = 1
+        self._live_threads = 1
 
     def chunks(self) -> Generator[bytes, None, None]:
         """Yield the output: whole lines of JSON or, with ``gzip``, pieces of one or more gzip members.
@@ -126,10 +130,7 @@ class EngagementReader:
             self.stop()
 
     def stop(self) -> None:
-        """Stop reading: no further request is sent, and the iterator of chunks raises ReadCancelled.
-
-        Threads get a second to end. One that waits for a response ends when that arrives, or at its timeout.
-        """
+        """Stop reading: no further request is sent, and the iterator of chunks raises ReadCancelled."""
         self._threads.stop()
 
     # The consumer
@@ -137,26 +138,26 @@ class EngagementReader:
     def _in_order(self, windows: list[_WindowState]) -> Iterator[Chunk]:
         for state in windows:
             self._awaited = state
-            while (item := self._threads.get(state.output)) is not None:
-                if isinstance(item, list):
-                    yield from self._in_order(item)
-                    continue
+            while isinstance(item := self._threads.get(state.output), Chunk):
                 self._taken_bytes += item.waiting_bytes
                 yield item
-                if new := self._tally.new_records(item.in_doubt):
-                    encoder = JsonLinesEncoder(gzip=self._gzip)
-                    yield from (encoder.encode(new), encoder.flush())
-            if state.pagination:
-                self._tally.close(state.window, state.total, state.pagination)
-                state.pagination = None
+                yield from self._encoded(self._tally.new_records(state.window, item.in_doubt))
+            if isinstance(item, Pagination):
+                yield from self._encoded(self._tally.close(state.window, state.total, item))
+            else:
+                yield from self._in_order(item)
+
+    def _encoded(self, records: list[Record]) -> Iterable[Chunk]:
+        encoder = JsonLinesEncoder(gzip=self._gzip)
+        return (encoder.encode(records), encoder.flush()) if records else ()
 
     def _check_counts(self) -> None:
-        if not self._tally.agrees_with([state.total for state in self._windows]):
-            # A count that was too high once does not mean that anything is missing.
-            counted: queue.SimpleQueue[None] = queue.SimpleQueue()
-            self._threads.start(partial(self._count_again, counted))
-            self._threads.get(counted)
         totals = [state.total for state in self._windows]
+        if not self._tally.counts_at_least(totals):
+            # A count that was too high once does not mean that anything is missing.
+            lower_totals: queue.SimpleQueue[list[int | None]] = queue.SimpleQueue()
+            self._threads.start(partial(self._count_again, lower_totals))
+            totals = self._threads.get(lower_totals)
         self._tally.finish(totals, fail_if_incomplete=self._fail_if_incomplete)
 
     # The threads
@@ -164,61 +165,61 @@ class EngagementReader:
     def _read_windows(self) -> None:
         while state := self._take_window():
             page = self._request(state, None)
-            if state.size is None:
-                self._count(state, page)
-            if parts := self._split(state, page):
+            self._note_first_page(state, page)
+            if parts := self._parts_of(state, page):
                 with self._lock:
                     self._to_read = sorted([*self._to_read, *parts], key=lambda part: part.window.start)
                 state.output.put(parts)
             else:
                 self._read_to_end(state, page)
-            state.output.put(None)
 
     def _take_window(self) -> _WindowState | None:
         """Take the earliest window that is to be read. If there are more of them, start one more thread."""
         with self._lock:
             if self._threads.stopped.is_set() or not self._to_read:
-                self._running -= 1
+                self._live_threads -= 1
                 return None
             state = self._to_read.pop(0)
-            if self._to_read and self._running < self._max_concurrency:
-                self._running += 1
+            if self._to_read and self._live_threads < self._max_concurrency:
+                self._live_threads += 1
                 self._threads.start(self._read_windows)
             return state
 
-    def _count(self, state: _WindowState, page: Page) -> None:
-        state.total = page.total_records
+    def _note_first_page(self, state: _WindowState, page: Page) -> None:
+        state.total, state.records_left = page.total_records, page.total_records or 0
         with self._lock:
-            self._to_count -= 1
-            self.counts.expected += page.total_records or 0
-            self.counts.all_counted = self._to_count == 0
+            state.first_page_read = True
+            if not state.is_part:
+                self.counts.expected += page.total_records or 0
+                self.counts.all_counted = all(window.first_page_read for window in self._windows)
 
-    def _count_again(self, counted: queue.SimpleQueue[None]) -> None:
-        for state in self._windows:
-            total = self._request(state, None).total_records
-            if total is not None and state.total is not None:
-                state.total = min(state.total, total)
-        counted.put(None)
+    def _count_again(self, lower_totals: queue.SimpleQueue[list[int | None]]) -> None:
+        pairs = [(state.total, self._request(state, None).total_records) for state in self._windows]
+        lower_totals.put([min((total for total in pair if total is not None), default=None) for pair in pairs])
 
-    def _split(self, state: _WindowState, page: Page) -> list[_WindowState]:
-        # Without a page token there is nothing more to come, whatever the total is.
-        total = page.total_records or 0 if page.next_page_token else 0
-        size = state.size or window_size(total * len(self._windows), self._concurrent)
-        return [_WindowState(window, size) for window in split(state.window, total, size)]
+    def _parts_of(self, state: _WindowState, page: Page) -> list[_WindowState]:
+        if page.next_page_token is None:
+            return []  # There is nothing more to come, whatever the total is.
+        total, target = page.total_records or 0, state.target_records
+        if not state.is_part:
+            estimated_total = total * len(self._windows)
+            target = records_per_window(estimated_total, self._windows_to_fill_rate)
+        parts = split_if_large(state.window, total, target)
+        return [_WindowState(part, is_part=True, target_records=target) for part in parts]
 
     def _read_to_end(self, state: _WindowState, page: Page) -> None:
-        state.total, state.left = page.total_records, page.total_records or 0
         request = partial(self._request, state)
-        state.pagination = Pagination(request, state.window, fail_if_incomplete=self._fail_if_incomplete)
+        pagination = Pagination(request, state.window, fail_if_incomplete=self._fail_if_incomplete)
         encoder = JsonLinesEncoder(gzip=self._gzip)
-        for batches in state.pagination.pages(page):
+        for batches in pagination.pages(page):
             for batch in batches:
                 with self._lock:
                     self._read_records += len(batch.records)
-                    state.left -= len(batch.records)
+                state.records_left -= len(batch.records)
                 for chunk in encoder.encode_batch(batch):
                     self._put(state, chunk)
         self._put(state, encoder.flush())
+        state.output.put(pagination)
 
     def _put(self, state: _WindowState, chunk: Chunk) -> None:
         """Hand a chunk to the consumer; if too much waits already, only when the consumer has nothing else to take."""
@@ -233,15 +234,17 @@ class EngagementReader:
 
     def _request(self, state: _WindowState, page_token: str | None) -> Page:
         parameters = self._query.parameters(state.window, next_page_token=page_token)
-        return self._client.get(
-            PATH, parameters, parse_page, self._threads.stopped, priority=partial(self._priority, state)
-        )
+        priority = partial(self._priority, state)
+        return self._client.get(PATH, parameters, parse_page, self._threads.stopped, priority)
 
-    def _priority(self, state: _WindowState) -> float:
-        """Return when a window's next request should be sent, relative to those of others: the lowest comes first."""
-        if state.pagination is None:
-            return -math.inf
-        left = self.counts.expected - self._read_records if self.counts.all_counted else math.inf
-        if 0 < left < state.left * self._concurrent:
-            return -state.left
-        return state.window.start.timestamp()
+    def _priority(self, state: _WindowState) -> Priority:
+        if not state.first_page_read:
+            return _FIRST_PAGE, 0.0
+        if self._is_straggler(state):
+            return _STRAGGLER, -state.records_left
+        return _OTHER_PAGE, state.window.start.timestamp()
+
+    def _is_straggler(self, state: _WindowState) -> bool:
+        """Return whether a window holds more than its share of all records that are still to be read."""
+        left = self.counts.expected - self._read_records
+        return self.counts.all_counted and 0 < left < state.records_left * self._windows_to_fill_rate

@@ -41,13 +41,16 @@ class Window:
     timezone: tzinfo = UTC
 
     def split(self, parts: int) -> list[Window]:
-        """Split the window into parts of equal length.
+        """Split the window into parts of nearly equal length.
 
-        :param parts: how many; there are fewer if they would be shorter than a minute.
+        Each bound between them moves to the quiet second of its minute. Bounds of the same minute become one, so a
+        window of a few minutes gives fewer parts.
+
+        :param parts: how many, at most.
         """
-        minutes = (self.start + (self.end - self.start) * part / parts for part in range(1, parts))
-        quiet = {minute.replace(second=_QUIET_SECOND, microsecond=0) for minute in minutes}
-        bounds = [self.start, *sorted(bound for bound in quiet if self.start < bound < self.end), self.end]
+        even_bounds = (self.start + (self.end - self.start) * part / parts for part in range(1, parts))
+        quiet_bounds = {bound.replace(second=_QUIET_SECOND, microsecond=0) for bound in even_bounds}
+        bounds = [self.start, *sorted(bound for bound in quiet_bounds if self.start < bound < self.end), self.end]
         return [Window(start, end, self.timezone) for start, end in pairwise(bounds)]
 
     def place(self, start_time: object) -> Place:

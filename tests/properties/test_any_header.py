@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
-from requests.structures import CaseInsensitiveDict
 
-from airflow_provider_zcc.zoom.http import Response, error_body, quote, rate_limited, retry_after
+from airflow_provider_zcc.zoom.http import Response, error_body, quote, retry_after
 from tests.properties.profile import examples
 
 NOW = datetime(2026, 11, 9, 12, tzinfo=UTC)
@@ -33,31 +32,6 @@ def test_any_retry_after_is_an_aware_instant_or_none(value: str | None) -> None:
     moment = retry_after(value, NOW)
 
     assert moment is None or moment.utcoffset() is not None
-
-
-@examples(300, 8_000)
-@given(instant=st.datetimes(timezones=st.just(UTC), min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1)))  # noqa: DTZ001
-def test_an_instant_is_read_in_each_of_the_spellings_of_a_retry_after(instant: datetime) -> None:
-    whole = instant.replace(microsecond=0)
-    spellings = (
-        f"{whole:%a, %d %b %Y %H:%M:%S} GMT",
-        f"{whole:%Y-%m-%dT%H:%M:%SZ}",
-        whole.isoformat(),
-        str((whole - NOW).total_seconds()),
-    )
-
-    assert {retry_after(text, NOW) for text in spellings} == {whole}
-
-
-@examples(200, 5_000)
-@given(value=st.none() | HEADERS, words=st.text())
-def test_any_429_is_an_error_that_quotes_its_words(value: str | None, words: str) -> None:
-    headers = {} if value is None else {"Retry-After": value}
-
-    error = rate_limited(Response(429, CaseInsensitiveDict(headers), b""), None, words)
-
-    assert words in str(error)
-    assert error.retry_at is None or error.retry_at.utcoffset() is not None
 
 
 @examples(300, 8_000)

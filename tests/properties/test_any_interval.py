@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
-from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,12 +48,6 @@ def cut_again(draw: st.DataObject, windows: list[Window]) -> list[Window]:
     return windows
 
 
-def spellings(instant: datetime, zone: str) -> list[str]:
-    """Return the ways in which Zoom may write an instant."""
-    here = instant.astimezone(ZoneInfo(zone))
-    return [f"{here:%Y-%m-%dT%H:%M:%SZ}", here.isoformat(), instant.isoformat()]
-
-
 @examples(200, 8_000)
 @given(query=queries(), data=st.data())
 def test_the_windows_of_an_interval_tile_it_however_they_are_split(query: Query, data: st.DataObject) -> None:
@@ -91,14 +84,3 @@ def test_any_text_is_a_time_with_an_instant_or_two_or_none(text: object, zone: s
     assert all(instant.utcoffset() == timedelta(0) for instant in found)
     assert list(found) == sorted(found)
     assert window.place(text) in Place
-
-
-@examples(200, 8_000)
-@given(instant=instants(), zone=st.sampled_from(ZONES))
-def test_an_instant_is_among_those_that_its_spelling_can_mean(instant: datetime, zone: str) -> None:
-    tz = Query(instant, instant + SECOND, Filters(timezone=zone)).tz
-
-    meanings = [possible_instants(text, tz) for text in spellings(instant, zone)]
-
-    assert all(instant in found for found in meanings)
-    assert [len(found) for found in meanings[1:]] == [1, 1]

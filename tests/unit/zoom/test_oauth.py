@@ -12,7 +12,7 @@ import requests
 from pytest_mock import MockerFixture
 
 from airflow_provider_zcc.zoom.errors import PermanentError, RateLimited, TransientError, ZoomError
-from airflow_provider_zcc.zoom.oauth import BearerAuth, TokenSource, shared_token_source
+from airflow_provider_zcc.zoom.oauth import BearerAuth, TokenSource
 from tests.conftest import StartSimulator, settings_for
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
@@ -89,13 +89,6 @@ def test_a_rejected_token_is_replaced_once_by_whoever_notices_first(simulator: S
     assert issued(simulator) == 2
 
 
-def test_threads_that_start_together_share_one_token(simulator: SimulatorServer) -> None:
-    source = source_for(simulator)
-
-    assert len(set(together(8, lambda: token_of(source)))) == 1
-    assert issued(simulator) == 1
-
-
 def test_threads_that_waited_for_a_token_that_did_not_come_share_the_failure(simulator: SimulatorServer) -> None:
     simulator.simulator.faults = [Fault("delay", on="token", times=-1, details={"seconds": 60.0})]
     source = source_for(simulator)
@@ -110,13 +103,6 @@ def test_threads_that_waited_for_a_token_that_did_not_come_share_the_failure(sim
 
     simulator.simulator.faults = []
     assert token_of(source)
-
-
-def test_a_process_shares_one_source_for_an_app_and_not_with_another(simulator: SimulatorServer) -> None:
-    credentials = settings_for(simulator).credentials
-
-    assert shared_token_source(credentials) is shared_token_source(replace(credentials))
-    assert shared_token_source(credentials) is not shared_token_source(replace(credentials, client_secret="another"))
 
 
 # The request and its errors

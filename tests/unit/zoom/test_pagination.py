@@ -211,13 +211,3 @@ def test_records_that_another_window_may_return_are_in_doubt() -> None:
 
     found = [([record.identity for record in batch.records], batch.in_doubt) for batch in batches]
     assert found == [(["sure", "too"], False), (["early", "odd"], True), (["again"], False)]
-
-
-def test_records_that_are_left_to_the_next_window_were_not_returned() -> None:
-    pages = Pages(page("aYZ"))
-    pagination = Pagination(pages, WINDOW, fail_if_incomplete=True)
-
-    list(pagination.pages(pages(None)))
-
-    assert [pagination.has_returned(record) for record in page("aYb").records] == [True, False, False]
-    assert pagination.left_to_next == 2

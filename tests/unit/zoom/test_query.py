@@ -153,16 +153,6 @@ def test_an_interval_within_one_second_is_one_window_without_room_for_a_record()
 # Windows
 
 
-def test_windows_meet_and_only_the_last_is_shorter_than_28_days() -> None:
-    end = START + 56 * DAY + SECOND
-
-    assert bounds(query(START, end).windows()) == [
-        (START, START + 28 * DAY),
-        (START + 28 * DAY, START + 56 * DAY),
-        (START + 56 * DAY, end),
-    ]
-
-
 @pytest.mark.parametrize(
     ("hours", "cut"),
     [

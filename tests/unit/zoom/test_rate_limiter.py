@@ -41,17 +41,16 @@ def clock() -> Clock:
 
 def start(limiter: RateLimiter, clock: Clock) -> float:
     """Return when the next request starts."""
-    limiter.wait(clock)
+    limiter.wait_for_turn(clock)
     return clock.now
 
 
-def rate_after(limiter: RateLimiter, clock: Clock, seconds: float, *remaining: int | None) -> float:
-    """Return the rate after all requests were accepted for so long, and the server reported what is left in turn."""
+def rate_after(limiter: RateLimiter, clock: Clock, seconds: float) -> float:
+    """Return the rate after all requests were accepted for so long."""
     end = clock.now + seconds
     while clock.now < end:
-        for left in remaining or (None,):
-            limiter.wait(clock)
-            limiter.on_success(left)
+        limiter.wait_for_turn(clock)
+        limiter.on_success()
     return limiter.rate
 
 
@@ -157,35 +156,13 @@ def test_starts_are_spaced_evenly_also_after_a_pause_of_the_caller(clock: Clock)
         assert [start(limiter, clock) - begin for _ in range(4)] == pytest.approx([0.0, 0.1, 0.2, 0.3])
 
 
-def test_throttles_within_a_second_count_once_and_a_later_one_again(clock: Clock) -> None:
-    limiter, rates = RateLimiter(20.0, clock), list[float]()
-    for seconds in (0.1,) * 10 + (0.2,):
-        clock.now += seconds
-        limiter.on_success()
-        limiter.on_throttle(None)
-        rates.append(limiter.rate)
-
-    assert rates[0] < 19.0
-    assert rates[:10] == rates[:1] * 10
-    assert 0.25 * rates[0] < rates[10] < 0.95 * rates[0]
-
-
-@pytest.mark.parametrize(("remaining", "fast"), [((1,), False), ((19, 0, 19), False), ((10,), True)])
-def test_rate_grows_fast_into_what_the_server_reports_as_unused_at_all_times(
-    clock: Clock, remaining: tuple[int, ...], fast: bool
-) -> None:
-    (limiter := RateLimiter(20.0, clock)).on_throttle(None)
-    gain = -limiter.rate + rate_after(limiter, clock, 5.0, *remaining)
-    assert gain > 5.0 if fast else 0 < gain < 1.0
-
-
 @pytest.mark.parametrize("ceiling", [1.0, 20.0, 1_000.0])
 def test_while_nothing_is_accepted_the_rate_is_kept_and_about_one_request_a_second_is_sent(
     clock: Clock, ceiling: float
 ) -> None:
     limiter, rates, end = RateLimiter(ceiling, clock), list[float](), clock.now + 60.0
     while clock.now < end:
-        limiter.wait(clock)
+        limiter.wait_for_turn(clock)
         limiter.on_throttle(None)
         rates.append(limiter.rate)
     assert rates[0] == rates[-1] < ceiling
@@ -206,10 +183,10 @@ def test_announced_limit_lowers_the_ceiling_and_never_raises_it(clock: Clock, li
 def test_threads_wait_out_a_named_time_then_the_lowest_priority_value_starts_first() -> None:
     limiter, stop, started = RateLimiter(20.0), threading.Event(), list[tuple[int, float]]()
     priorities = [1.0, 5.0, 2.0, 4.0, 3.0]
-    limiter.wait(stop)
+    limiter.wait_for_turn(stop)
 
     def start(number: int) -> None:
-        limiter.wait(stop, lambda: priorities[number])
+        limiter.wait_for_turn(stop, lambda: (0, priorities[number]))
         started.append((number, time.monotonic()))
 
     with ThreadPoolExecutor(5) as threads:
@@ -227,12 +204,12 @@ def test_threads_wait_out_a_named_time_then_the_lowest_priority_value_starts_fir
 
 def test_stop_wakes_a_waiting_thread_and_leaves_no_ticket_in_the_queue() -> None:
     limiter = RateLimiter(5.0)
-    limiter.wait(threading.Event())
+    limiter.wait_for_turn(threading.Event())
     threading.Timer(0.02, (early := threading.Event()).set).start()
     threading.Timer(1.0, (late := threading.Event()).set).start()
     with pytest.raises(ReadCancelled):
-        limiter.wait(early, lambda: -1.0)
-    limiter.wait(late)
+        limiter.wait_for_turn(early, lambda: (-1, 0.0))
+    limiter.wait_for_turn(late)
 
 
 def test_exception_from_a_signal_handler_leaves_no_ticket_in_the_queue() -> None:
@@ -246,8 +223,8 @@ def test_exception_from_a_signal_handler_leaves_no_ticket_in_the_queue() -> None
             with pytest.raises(InterruptedError):  # noqa: PT012
                 signal.setitimer(signal.ITIMER_REAL, delays.uniform(0.00005, 0.0005))
                 while True:
-                    limiter.wait(stop)
+                    limiter.wait_for_turn(stop)
     finally:
         signal.signal(signal.SIGALRM, previous)
 
-    limiter.wait(Clock(), lambda: 1.0)
+    limiter.wait_for_turn(Clock(), lambda: (1, 0.0))

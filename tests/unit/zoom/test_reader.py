@@ -23,7 +23,7 @@ from airflow_provider_zcc.zoom.query import Filters, Query
 from airflow_provider_zcc.zoom.reader import EngagementReader
 from airflow_provider_zcc.zoom.tally import Counts
 from tests.conftest import END, StartSimulator, client_for
-from tests.zoom_simulator.data import SHAPES, Engagements
+from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
 
@@ -33,6 +33,8 @@ SECOND = timedelta(seconds=1)
 START = END - 4 * DAY
 #: More than fits into one window.
 BUSY = Engagements.of_a_contact_centre(6_000, 10, end=END)
+#: Hundreds at the end of each part into which a window is split, which the next part counts too.
+AT_BOUNDS = Engagements(int(START.timestamp()) + 60 * minute + 37 for minute in range(20) for _ in range(200))
 
 
 def reader_for(
@@ -76,11 +78,6 @@ def requests_of(server: SimulatorServer) -> int:
     return server.simulator.stats.api_requests
 
 
-def requested_from(server: SimulatorServer) -> list[str]:
-    """Return where the window of each request starts."""
-    return [dict(query)["from"] for query in server.simulator.stats.queries]
-
-
 def listing(*records: dict[str, Any], **head: Any) -> Fault:
     """Return these records for every window."""
     body = {"total_records": len(records), "engagements": records, **head}
@@ -99,7 +96,7 @@ def test_thousands_of_engagements_are_read_in_several_windows_and_leave_in_order
     lines = read(server, END - 10 * DAY, END, max_concurrency=max_concurrency)
 
     assert lines == truth(server, END - 10 * DAY, END)
-    assert len(set(requested_from(server))) > 1
+    assert len({dict(query)["from"] for query in server.simulator.stats.queries}) > 1
 
 
 @pytest.mark.parametrize("offset", [0, 43_237, 86_400])
@@ -124,22 +121,6 @@ def test_few_engagements_cost_no_request_beyond_their_pages(
 
 
 # The same output again
-
-
-@pytest.mark.parametrize("shape", ["contact-centre", "one-hour"])
-@pytest.mark.parametrize("after", [1, 5])
-def test_the_output_does_not_depend_on_which_window_arrives_first(
-    start_simulator: StartSimulator, shape: str, after: int
-) -> None:
-    # So many in five days that windows are split again, and in an order that shows each bound.
-    server = start_simulator(SHAPES[shape](9_000, 5, end=END), order="descending")
-    undisturbed = b"".join(reader_for(server, END - 5 * DAY, END, gzip=True).chunks())
-    server.simulator.faults = [
-        Fault("delay", on="first", after=after, details={"seconds": 0.3}),
-        Fault("delay", on="next", after=after + 7, times=2, details={"seconds": 0.2}),
-    ]
-
-    assert b"".join(reader_for(server, END - 5 * DAY, END, gzip=True).chunks()) == undisturbed
 
 
 # Compression
@@ -178,15 +159,26 @@ def test_an_empty_interval_gives_no_line_or_one_empty_gzip_member(
 
 
 @pytest.mark.parametrize("fail_if_incomplete", [True, False])
+@pytest.mark.parametrize(
+    ("engagements", "interval"),
+    [
+        pytest.param(BUSY, (END - 10 * DAY, END), id="busy days"),
+        pytest.param(AT_BOUNDS, (START, START + DAY / 72), id="hundreds between parts"),
+    ],
+)
 def test_a_part_of_a_window_that_is_reported_as_empty_is_noticed(
-    start_simulator: StartSimulator, caplog: pytest.LogCaptureFixture, fail_if_incomplete: bool
+    start_simulator: StartSimulator,
+    caplog: pytest.LogCaptureFixture,
+    engagements: Engagements,
+    interval: tuple[datetime, datetime],
+    fail_if_incomplete: bool,
 ) -> None:
-    server = start_simulator(BUSY, order="ascending")
+    server = start_simulator(engagements, order="ascending")
     nothing = {"next_page_token": "", "total_records": 0, "engagements": []}
     server.simulator.faults = [Fault("page", on="first", after=4, times=1, details=nothing)]
 
     with pytest.raises(IncompleteResponse, match="for its parts") if fail_if_incomplete else nullcontext():
-        read(server, END - 10 * DAY, END, fail_if_incomplete=fail_if_incomplete)
+        read(server, *interval, fail_if_incomplete=fail_if_incomplete)
 
     assert ("for its parts" in caplog.text) is not fail_if_incomplete
 
@@ -217,13 +209,30 @@ def test_a_record_that_is_returned_for_every_window_is_written_once(
     assert reader.counts.uncompressed_bytes == sum(len(line) + 1 for line in lines)
 
 
-def test_a_record_in_doubt_that_windows_far_apart_return_is_written_once(simulator: SimulatorServer) -> None:
-    found, nothing = listing({"engagement_id": "a"}), replace(listing(), times=1)
-    simulator.simulator.faults = [replace(found, times=1), nothing, found]
+class Astray(Engagements):
+    """Engagements some of which Zoom lists for two ranges: that in which they start, and that of another second.
 
-    lines = read(simulator, START - 65 * DAY, START + 25 * DAY, max_concurrency=1)
+    :param seconds: the other epoch second, by the number of the engagement.
+    """
 
-    assert ids_of(lines) == ["a"]
+    seconds: dict[int, int]
+
+    def between(self, first: int, last: int, passes: Any = None) -> list[int]:
+        astray = [number for number, second in self.seconds.items() if first <= second <= last]
+        return sorted({*super().between(first, last, passes), *astray})
+
+
+def test_a_record_that_is_also_returned_for_a_window_in_which_it_does_not_start_is_written_once(
+    start_simulator: StartSimulator,
+) -> None:
+    engagements = Astray(BUSY.starts)
+    first, last = int(engagements.starts[0]), int(engagements.starts[5_990])
+    engagements.seconds = {0: last, 1: (first + last) // 2, 5_000: first, 5_990: first + 1}
+    server = start_simulator(engagements, order="ascending")
+    reader = reader_for(server, END - 10 * DAY, END)
+
+    assert sorted(lines_of(reader)) == sorted(truth(server, END - 10 * DAY, END))
+    assert reader.counts.duplicates_dropped == 4
 
 
 def test_records_that_did_not_start_in_the_interval_are_kept_in_their_place_and_warned_of(
@@ -254,21 +263,6 @@ def test_the_first_output_and_the_expected_number_do_not_wait_for_later_windows(
     assert requests_of(server) < 30
     assert reader.counts.all_counted
     assert len(BUSY.starts) <= reader.counts.expected < len(BUSY.starts) + 10
-
-
-def test_what_is_next_in_the_output_is_requested_first(start_simulator: StartSimulator) -> None:
-    begin = int((END - 336 * DAY).timestamp())
-    every = int(336 * DAY.total_seconds()) // 6_900
-    server = start_simulator(
-        Engagements(begin + every * n for n in range(6_900)), order="ascending", requests_per_second=50
-    )
-
-    lines = read(server, END - 336 * DAY, END, requests_per_second=25.0)
-
-    assert lines == truth(server, END - 336 * DAY, END)
-    requested = requested_from(server)
-    # If the windows took turns, the first one would be requested for longer.
-    assert min(requested) not in requested[len(requested) // 2 :]
 
 
 # The end
@@ -302,19 +296,14 @@ def assert_no_more_is_requested(server: SimulatorServer) -> None:
     assert requests_of(server) == sent
 
 
-def test_nothing_is_requested_before_the_first_chunk_is_wanted(simulator: SimulatorServer) -> None:
-    reader_for(simulator).chunks()
-
-    assert_no_more_is_requested(simulator)
-    assert requests_of(simulator) == 0
-
-
-def test_a_reader_that_was_stopped_before_it_began_requests_nothing(simulator: SimulatorServer) -> None:
+def test_a_reader_that_is_stopped_before_its_first_chunk_is_wanted_requests_nothing(simulator: SimulatorServer) -> None:
     reader = reader_for(simulator)
+    chunks = reader.chunks()
+    assert_no_more_is_requested(simulator)
     reader.stop()
 
     with pytest.raises(ReadCancelled):
-        list(reader.chunks())
+        list(chunks)
 
     assert requests_of(simulator) == 0
 
