@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache
 from typing import Any
 
 _TEMPLATES = 240
@@ -190,9 +190,9 @@ class Engagements:
         hours = rng.choices(range(len(weights)), weights, k=count - len(fixed))
         return cls([*fixed, *(epoch + hour * 3_600 + rng.randrange(3_600) for hour in hours)], seed)
 
-    @cached_property
+    @property
     def _templates(self) -> list[Template]:
-        return [Template(number) for number in range(_TEMPLATES)]
+        return _templates()
 
     def _template(self, number: int) -> Template:
         return self._templates[_scatter(number + self._seed) % _TEMPLATES]
@@ -252,6 +252,11 @@ SHAPES: dict[str, Callable[..., Engagements]] = {
     "one-second": _shaped(lambda _, days: days // 2 * _DAY + 36_000),
     "busy-days": _shaped(lambda rng, days: rng.randrange(days) * _DAY + 32_400 + rng.randrange(32_400)),
 }
+
+
+@cache
+def _templates() -> list[Template]:
+    return [Template(number) for number in range(_TEMPLATES)]
 
 
 def _last_midnight() -> datetime:
