@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 from zlib import crc32
 
@@ -198,13 +198,11 @@ class Engagements:
         hours = rng.choices(range(len(weights)), weights, k=count - len(fixed))
         return cls([*fixed, *(epoch + hour * 3_600 + rng.randrange(3_600) for hour in hours)], seed)
 
-    @cached_property
-    def _templates(self) -> list[Template]:
-        return [Template(number) for number in range(_TEMPLATES)]
+    def _template_number(self, number: int) -> int:
+        return _scatter(number + self._seed) % _TEMPLATES
 
     def _template(self, number: int, edits: int = 0) -> Template:
-        template = _scatter(number + self._seed) % _TEMPLATES
-        return _edited(template, edits) if edits else self._templates[template]
+        return _template(self._template_number(number), edits)
 
     def chance(self, what: str, number: int) -> float:
         """Return a number from 0 up to 1 for something that may happen, the same for the same seed."""
@@ -215,8 +213,8 @@ class Engagements:
         numbers = range(bisect_left(self.starts, first), bisect_right(self.starts, last))
         if passes is None:
             return numbers
-        passing = {id(template) for template in self._templates if passes(template.traits)}
-        return [number for number in numbers if id(self._template(number)) in passing]
+        passing = {number for number in range(_TEMPLATES) if passes(_template(number).traits)}
+        return [number for number in numbers if self._template_number(number) in passing]
 
     def identity(self, number: int) -> str:
         return f"e{self._seed:x}_{_scatter(number):016x}"
@@ -278,7 +276,7 @@ SHAPES: dict[str, Callable[..., Engagements]] = {
 
 
 @cache
-def _edited(number: int, edits: int) -> Template:
+def _template(number: int, edits: int = 0) -> Template:
     return Template(number, edits)
 
 
