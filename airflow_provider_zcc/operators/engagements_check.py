@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pendulum
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Stats, conf
 
 from airflow_provider_zcc.arguments import FILTERS, TemplatedArguments, filters_of
 from airflow_provider_zcc.coverage import Finding, Plan, Status, assess, intervals_between, last_reread, plan
@@ -167,7 +167,7 @@ class EngagementsCheckOperator(TemplatedArguments, KillableTask, BaseOperator):
 
         :param context: the task's context.
         """
-        with self._running(), airflow_errors():
+        with self._killable(), airflow_errors():
             return self._check(context)
 
     def _check(self, context: Context) -> list[dict[str, str]]:
@@ -194,6 +194,8 @@ class EngagementsCheckOperator(TemplatedArguments, KillableTask, BaseOperator):
         self._report(findings, cost, timezone)
         if self.do_xcom_push:
             context["ti"].xcom_push(key="coverage", value=_coverage(findings, cost, timezone))
+        gaps = sum(finding.status.is_gap for finding in findings)
+        Stats.gauge("zcc.gaps", gaps, tags={"dag_id": self.dag_id, "task_id": self.task_id})
         return self._result(findings, timezone)
 
     def _check_arguments(self) -> None:

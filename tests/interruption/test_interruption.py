@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from typing import Any
@@ -19,7 +19,7 @@ from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOpe
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from airflow_provider_zcc.zoom.oauth import shared_token_source
 from tests.conftest import END, StartSimulator
-from tests.interruption.run_operator import run
+from tests.interruption.run_operator import context, run
 from tests.s3_proxy import S3Fault, S3Proxy
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import Stats
@@ -312,6 +312,25 @@ def test_after_a_kill_in_the_middle_of_an_upload_a_new_try_writes_the_whole_obje
     place.zoom.simulator.faults = []
     assert place.start().end(30) is None
     assert place.objects() == {KEY: place.truth()}
+
+
+def test_after_a_kill_between_object_and_manifest_the_check_has_the_interval_read_again(place: Place) -> None:
+    # The object has several parts, so only the manifest is put.
+    silent = S3Fault("PutObject", times=1, seconds=AGES, status=500)
+    place.proxy.faults = [silent]
+    killed = place.start()
+    wait_until(lambda: silent.befell)
+    killed.send(signal.SIGKILL)
+    killed.process.join(SOON)
+    assert killed.process.exitcode == -signal.SIGKILL
+    assert place.objects() == {KEY: place.truth()}
+
+    check = EngagementsCheckOperator(task_id="check", reread_after=(), **place.arguments())
+    [interval] = check.execute(context())
+    assert {name: datetime.fromisoformat(bound) for name, bound in interval.items()} == {"start": START, "end": END}
+    assert place.start().end(30) is None
+    assert place.objects() == {KEY: place.truth()}
+    assert check.execute(context()) == []
 
 
 def test_two_concurrent_runs_of_the_same_interval_both_succeed_with_a_whole_object(place: Place) -> None:

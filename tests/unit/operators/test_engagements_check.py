@@ -9,6 +9,7 @@ from typing import Any
 import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+from pytest_mock import MockerFixture
 
 from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
 from airflow_provider_zcc.s3.location import Location
@@ -250,6 +251,13 @@ class TestResult:
         assert context["ti"].xcoms == {}
 
     @pytest.mark.usefixtures("zoom")
+    @pytest.mark.usefixtures("week")
+    def test_a_metric_counts_the_gaps(self, make_task: MakeTask, mocker: MockerFixture):
+        gauge = mocker.patch(f"{EngagementsCheckOperator.__module__}.Stats").gauge
+        check(make_task(end=START + 7 * DAY))
+        [call] = gauge.call_args_list
+        assert call.args == ("zcc.gaps", 4)
+
     def test_the_xcom_names_the_first_hundred(self, make_task: MakeTask):
         returned, coverage = check(make_task(every="PT1H", s3_key="{start}", start=END - 5 * DAY))
         assert (len(returned), coverage["missing"], len(coverage["to_read"])) == (120, 120, 100)
