@@ -40,7 +40,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo ui ui-test celery-demo month triggers test matrix matrix-cell lint format docs build hooks mutants bench parse-time profile clean
 
 demo: $(STAMP)
-	@exec $(BIN)/python -m tests.demo
+	@AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING exec $(BIN)/python -m tests.demo
 
 # A file's tests share a server. Files are taken in order, so those that wait for Airflow come early.
 test: $(STAMP)

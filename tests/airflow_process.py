@@ -31,6 +31,8 @@ class AirflowProcess:
     :param environment: further environment variables, such as ``AIRFLOW_CONN_ZCC_DEFAULT``.
     :param commands: of Airflow, run when it is entered.
     :param runs: of Dags, after the commands, each given as ``DAG_ID@LOGICAL_DATE[@CONF]``.
+    :param clock: URL of a Zoom simulator whose clock is at the logical date of each of the runs.
+    :param on_line: called with each line that commands and runs print, as it comes.
 
     :ivar report: for each of the runs its ``state``, its ``tasks`` with ``state`` and ``tries``, and its ``xcoms``.
     :ivar log: what commands and runs print.
@@ -43,8 +45,10 @@ class AirflowProcess:
         *,
         commands: Sequence[str] = ("db migrate",),
         runs: Sequence[str] = (),
+        clock: str | None = None,
+        on_line: Callable[[str], object] = str,
     ) -> None:
-        self._commands, self._runs = commands, runs
+        self._commands, self._runs, self._clock, self._on_line = commands, runs, clock, on_line
         self._home = tempfile.TemporaryDirectory(prefix="airflow-")
         self._services: dict[str, subprocess.Popen[bytes]] = {}
         self.home = Path(self._home.name)
@@ -70,6 +74,8 @@ class AirflowProcess:
         try:
             report = self.home / "report.json"
             more = ("--report", str(report), "--runs", *self._runs) if self._runs else ()
+            if self._clock:
+                more = (*more, "--clock", self._clock)
             self.log = self.call("tests.run_airflow", *self._commands, *more)
             if self._runs:
                 self.report = json.loads(report.read_text())
@@ -155,8 +161,11 @@ class AirflowProcess:
             text=True,
             process_group=0,
         ) as process:
+            log = ""
             try:
-                log, _ = process.communicate()
+                for line in process.stdout or ():
+                    log += line
+                    self._on_line(line)
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise

@@ -5,7 +5,8 @@ Run commands of Airflow, then Dags, all in one process: to import Airflow takes 
 the way of the command line, which also writes the configuration file: components that began at once without one would
 each make a key of their own, and not read what another has encrypted. Then it takes the Dags of
 ``AIRFLOW__CORE__DAGS_FOLDER`` through Airflow's own ``dag.test()``, which is what ``airflow dags test`` calls.
-The report is JSON: for each run its state; state, number of tries and XComs of each task.
+The report is JSON: for each run its state; state, number of tries and XComs of each task. With ``--clock URL``, the
+clock of the Zoom simulator at that address is at the logical date of each run.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pendulum
+import requests
 from airflow.__main__ import main as run_command
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
@@ -52,6 +54,11 @@ def find_dag(dag_id: str) -> Any:
     return get_bagged_dag(None, dag_id)
 
 
+def set_clock(zoom_url: str, now: str) -> None:
+    """Set the clock of a Zoom simulator."""
+    requests.post(f"{zoom_url}/_simulator/history", json={"now": now}, timeout=30).raise_for_status()
+
+
 def run(dag_id: str, logical_date: str, conf: str = "null") -> dict[str, Any]:
     """Run a Dag once.
 
@@ -77,13 +84,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.run_airflow", description=__doc__)
     parser.add_argument("commands", nargs="*", metavar="COMMAND", help="of airflow")
     parser.add_argument("--runs", nargs="*", default=[], metavar="DAG_ID@LOGICAL_DATE[@CONF]")
+    parser.add_argument("--clock", metavar="URL", help="of a Zoom simulator")
     parser.add_argument("--report", type=Path, help="where to write what came of the runs")
     arguments = parser.parse_args()
     for command in arguments.commands:
         sys.argv[1:] = shlex.split(command)
         run_command()
-    if arguments.runs:
-        arguments.report.write_text(json.dumps({wanted: run(*wanted.split("@", 2)) for wanted in arguments.runs}))
+    report = {}
+    for wanted in arguments.runs:
+        dag_id, logical_date, *conf = wanted.split("@", 2)
+        if arguments.clock:
+            set_clock(arguments.clock, logical_date)
+        report[wanted] = run(dag_id, logical_date, *conf)
+    if arguments.report:
+        arguments.report.write_text(json.dumps(report))
 
 
 if __name__ == "__main__":

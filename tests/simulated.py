@@ -40,7 +40,7 @@ def simulated_services() -> Iterator[SimulatedServices]:
         s3.client.create_bucket(Bucket=BUCKET)
         print(
             f"Zoom:    simulated at {zoom.url}, {ENGAGEMENTS:,} engagements in {DAYS} days, "
-            f"{LATENCY * 1_000:.0f} ms an answer, {REQUESTS_PER_SECOND} requests/s allowed"
+            f"{LATENCY * 1_000:.0f} ms a response, {REQUESTS_PER_SECOND} requests/s allowed"
         )
         print(f"S3:      moto at {s3.url}")
         yield SimulatedServices(zoom, s3)
