@@ -37,6 +37,12 @@ CLIENTS: dict[str, tuple[str, dict[str, int]]] = {
     "requests loop": ("requests_loop", {}),
     "8 threads over days": ("threads_over_days", {}),
 }
+#: Not an extraction, so it is not compared with others.
+CHECK = "EngagementsCheckOperator"
+TWO_YEARS = 731
+OTHERS: dict[str, tuple[str, dict[str, int]]] = {
+    CHECK: ("check", {"days": TWO_YEARS}),
+}
 
 
 class Bench:
@@ -47,7 +53,7 @@ class Bench:
     """
 
     def __init__(self, store: S3, runs: int) -> None:
-        self._store = store
+        self.store = store
         self.runs = runs
 
     def median(self, account: Account, client: str = PROVIDER, **job: Any) -> Figures:
@@ -70,10 +76,10 @@ class Bench:
             started = time.perf_counter()
             processes = []
             for number, client in enumerate(clients):
-                module, options = CLIENTS[client]
+                module, options = (CLIENTS | OTHERS)[client]
                 start = START + number * days * split
                 task = Job(
-                    zoom_url, self._store.url, BUCKET, f"run{number}", f"{start:%Y-%m-%dT%H:%M:%SZ}",
+                    zoom_url, self.store.url, BUCKET, f"run{number}", f"{start:%Y-%m-%dT%H:%M:%SZ}",
                     f"{start + days:%Y-%m-%dT%H:%M:%SZ}", options=options, **job,
                 )  # fmt: skip
                 processes.append(stack.enter_context(_process(module, task)))
@@ -92,7 +98,7 @@ class Bench:
                 "requests": seen["api_requests"],
                 "throttled": seen["statuses"].get("429", 0),
             }
-            lines = (line for number in range(len(clients)) for line in self._store.take_lines(f"run{number}/"))
+            lines = (line for number in range(len(clients)) for line in self.store.take_lines(f"run{number}/"))
             if check:
                 parse = clients[0] != PROVIDER
                 figures |= differences(lines, truth(zoom_url), parse=parse)
@@ -167,6 +173,12 @@ def shapes(bench: Bench) -> Figures:
     return free | limit
 
 
+def check(bench: Bench) -> Figures:
+    """731 days with an object each, 80 ms a response, 20 requests/s allowed."""
+    bench.store.put_days(TWO_YEARS)
+    return {CHECK: bench.median(Account(50_000, requests_per_second=20), CHECK, check=False, requests_per_second=20)}
+
+
 def capacity(bench: Bench) -> Figures:  # noqa: ARG001
     """How many pages the simulator serves in a second to two processes of two threads that only read bytes."""
     with Account(50_000, latency=0).open() as zoom_url:
@@ -180,7 +192,7 @@ def capacity(bench: Bench) -> Figures:  # noqa: ARG001
 
 SCENARIOS: dict[str, Callable[[Bench], Figures]] = {
     scenario.__name__: scenario
-    for scenario in (capacity, comparison, limited, unannounced, shared, memory, small, shapes)
+    for scenario in (capacity, comparison, limited, unannounced, shared, memory, small, shapes, check)
 }
 
 

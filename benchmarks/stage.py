@@ -19,6 +19,8 @@ from typing import Any
 import boto3
 import requests
 
+from airflow_provider_zcc.s3.location import Location
+from airflow_provider_zcc.s3.manifest import Manifest, dump_manifest, manifest_location
 from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -99,6 +101,20 @@ class S3:
             aws_secret_access_key="simulated",
         )
         self._client.create_bucket(Bucket=BUCKET)
+
+    def put_days(self, days: int) -> None:
+        """Write an object and its manifest for each of the days before END, as if they had been read now."""
+        for number in range(days):
+            start = END - timedelta(days=number + 1)
+            location = Location(BUCKET, f"checked/date={start:%Y-%m-%d}/engagements.jsonl.gz")
+            etag = self._client.put_object(Bucket=BUCKET, Key=location.key, Body=b"")["ETag"]
+            manifest = Manifest(
+                uri=location.uri, etag=etag, start=start, end=start + timedelta(days=1), filters={}, records=0,
+                reported=0, bytes=0, uncompressed_bytes=0, sha256="", requests=1, read_at=datetime.now(UTC),
+                provider_version="",
+            )  # fmt: skip
+            key = manifest_location(location).key
+            self._client.put_object(Bucket=BUCKET, Key=key, Body=dump_manifest(manifest))
 
     def take_lines(self, prefix: str) -> Iterator[bytes]:
         """Yield the lines of all objects of engagements below a prefix, and delete every object there."""

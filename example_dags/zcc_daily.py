@@ -8,7 +8,8 @@ Yesterday's Zoom Contact Center engagements in S3, every day, and the days befor
    Notes and dispositions are edited later, so each day is due for another read after one day and after seven.
 3. `read_again` reads the days that the check returns. An object whose bytes have not changed stays untouched.
 
-If the first task fails, the check still runs, finds that day missing, and the third task reads it.
+If the first task fails, the check still runs, finds that day missing, and the third task reads it. The first run ever
+also reads the nine days before.
 """
 
 from __future__ import annotations

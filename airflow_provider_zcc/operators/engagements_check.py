@@ -280,8 +280,9 @@ class EngagementsCheckOperator(TemplatedArguments, KillableTask, BaseOperator):
         self.log.info("Found: %s.", ", ".join(f"{counts[status]} {status}" for status in Status if counts[status]))
         if to_read := sum(finding.status.is_to_be_read for finding in findings):
             self.log.info(
-                "To read: %d intervals, %s engagements, about %s requests, %s at %g requests/s.",
+                "To read: %d of %d intervals, %s engagements, about %s requests, %s at %g requests/s.",
                 to_read,
+                len(findings),
                 f"{cost.engagements:,}",
                 f"{cost.requests:,}",
                 pendulum.duration(seconds=max(1, math.ceil(cost.seconds))).in_words(),
