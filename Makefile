@@ -129,7 +129,7 @@ $(CELERY)/.installed: $(STAMP) constraints/airflow-3.3.txt constraints/celery.tx
 	@touch $@
 
 month: $(STAMP)
-	@ENGAGEMENTS_A_DAY=4000 exec $(BIN)/python -m pytest -q -n0 -s --show-capture=no tests/lake/test_month.py
+	@ENGAGEMENTS_A_DAY=4000 exec $(BIN)/python -m pytest -q -n0 tests/lake/test_month.py
 
 triggers: $(STAMP)
 	@exec $(BIN)/python -m tests.hundred_triggers

@@ -7,6 +7,7 @@ import math
 import os
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 
 from tests.lake.conftest import DAY, Lake
@@ -25,7 +26,9 @@ SOON = timedelta(minutes=5)
 OUTAGES, OVERWRITTEN = (DAYS[9], DAYS[20]), DAYS[15]
 
 
-def test_after_a_month_of_nights_the_lake_is_what_zoom_lists(start_zoom: StartZoom, bucket: Bucket) -> None:
+def test_after_a_month_of_nights_the_lake_is_what_zoom_lists(
+    start_zoom: StartZoom, bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
     history = History(late=0.03, edited=0.1, retention=timedelta(days=30))
     zoom = start_zoom(Engagements.of_a_contact_centre(A_DAY * len(DAYS), len(DAYS), end=END), history=history)
     lake, stats = Lake(zoom, bucket), zoom.simulator.stats
@@ -64,11 +67,12 @@ def test_after_a_month_of_nights_the_lake_is_what_zoom_lists(start_zoom: StartZo
                 assert ids(in_lake) == ids(in_zoom)
     assert 0 < events.count(False) < len(events)
     assert repairing < (blind / 3 if A_DAY >= 4_000 else blind)
-    print(
-        f"\n{len(DAYS)} nights: {stats.api_requests:,} requests, {repairing:,} of them to check and read again; "
-        f"{blind:,} to read the last seven days blindly each night. "
-        f"{len(events)} objects read, {events.count(True)} of them changed."
-    )
+    with capsys.disabled():
+        print(
+            f"\n{len(DAYS)} nights, {A_DAY:,} engagements a day: {stats.api_requests:,} requests, {repairing:,} of "
+            f"them to check and read again. Reading the last seven days every night takes {blind:,}. "
+            f"{len(events)} objects were read, {events.count(True)} of them changed."
+        )
 
 
 def ids(lines: list[str]) -> set[str]:
