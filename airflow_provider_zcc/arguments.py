@@ -28,6 +28,37 @@ def filters_of(owner: object) -> dict[str, Any]:
     return {name: getattr(owner, name) for name in FILTERS}
 
 
+def redacted_filters_of(owner: object) -> dict[str, str | list[str]]:
+    """Return the filters of a task as a manifest has them.
+
+    :param owner: the task.
+    """
+    return Filters.validated(**filters_of(owner)).redacted()
+
+
+def invalid_argument(name: str, value: object, allowed: str) -> InvalidQuery:
+    """Return the error for an argument that has another value than it may have.
+
+    :param name: of the argument.
+    :param value: its value.
+    :param allowed: what it may be.
+    """
+    return InvalidQuery(f"Invalid {name} {repr(value)[:100]}. Use {allowed}.")
+
+
+def check_aws_arguments(aws_conn_id: object, verify: object) -> None:
+    """Check the arguments of S3Hook.
+
+    :param aws_conn_id: id of the connection.
+    :param verify: how certificates are verified.
+    :raises InvalidQuery: naming the one that is wrong.
+    """
+    if not isinstance(aws_conn_id, str | None):
+        raise invalid_argument("aws_conn_id", aws_conn_id, "the id of a connection, or None")
+    if not isinstance(verify, bool | str | None) or (isinstance(verify, str) and not verify.strip()):
+        raise invalid_argument("verify", verify, "True, False, None, or the path of a CA bundle")
+
+
 class TemplatedArguments:
     """
     What tasks share whose arguments are template fields. Mixed into an operator or sensor.

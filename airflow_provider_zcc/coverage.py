@@ -42,7 +42,7 @@ class Status(StrEnum):
         return self in (Status.MISSING, Status.UNTRACKED, Status.SHORT)
 
     @property
-    def is_to_be_read(self) -> bool:
+    def needs_read(self) -> bool:
         """Whether the interval has to be read."""
         return self.is_gap or self is Status.DUE
 
@@ -83,28 +83,38 @@ class Plan:
 
 
 def intervals_between(
-    start: datetime, end: datetime, every: timedelta, timezone: Timezone | FixedTimezone
+    start: datetime,
+    end: datetime,
+    every: timedelta,
+    timezone: Timezone | FixedTimezone,
+    *,
+    backwards: bool = False,
 ) -> list[Interval]:
-    """Return the whole intervals in ``[start, end)``, in UTC.
+    """Return the whole intervals in ``[start, end)``, oldest first, in UTC.
 
-    Each bound is so many lengths after ``start``, so months that begin on the 31st do not drift.
+    Bound n is n lengths after ``start``, or before ``end``, so months that begin on the 31st do not drift.
 
-    :param start: start of the first interval.
-    :param end: end of the last one, at the latest.
+    :param start: start of the first interval, or the earliest that is possible.
+    :param end: end of the last interval, or the latest that is possible.
     :param every: length of an interval.
     :param timezone: whose days and months these are.
+    :param backwards: count from ``end``, rather than from ``start``.
     :raises InvalidQuery: if these are more than anybody reads.
     """
-    first = pendulum.instance(start).in_timezone(timezone)
-    bounds = [first.in_timezone("UTC")]
-    while (bound := shift(first, every, len(bounds), name="every").in_timezone("UTC")) <= end:
-        bounds.append(bound)
+    origin = pendulum.instance(end if backwards else start).in_timezone(timezone)
+    earliest, latest = start.timestamp(), end.timestamp()
+    bounds = [origin.in_timezone("UTC")]
+    while True:
+        bound = shift(origin, every, -len(bounds) if backwards else len(bounds), name="every")
+        if not earliest <= bound.timestamp() <= latest:
+            break
+        bounds.append(bound.in_timezone("UTC"))
         if len(bounds) > _MOST_INTERVALS:
             raise InvalidQuery(
                 f"From {start} to {end} there are more than {_MOST_INTERVALS:,} intervals of {every}. Use a later "
                 "start or a longer every."
             )
-    return [Interval(*pair) for pair in pairwise(bounds)]
+    return [Interval(*pair) for pair in pairwise(reversed(bounds) if backwards else bounds)]
 
 
 def last_reread(
@@ -117,9 +127,18 @@ def last_reread(
     :param timezone: whose days and months these are.
     :param now: the time.
     """
+    return max((reread for reread in rereads(end, ages, timezone) if reread <= now), default=None)
+
+
+def rereads(end: datetime, ages: Sequence[timedelta], timezone: Timezone | FixedTimezone) -> list[datetime]:
+    """Return when an interval is due for another read, in UTC.
+
+    :param end: end of the interval.
+    :param ages: how old an interval is each time that it is due.
+    :param timezone: whose days and months these are.
+    """
     local = pendulum.instance(end).in_timezone(timezone)
-    rereads = [shift(local, age, 1, name="reread_after").in_timezone("UTC") for age in ages]
-    return max((reread for reread in rereads if reread <= now), default=None)
+    return [shift(local, age, 1, name="reread_after").in_timezone("UTC") for age in ages]
 
 
 def assess(
@@ -166,7 +185,7 @@ def plan(findings: Iterable[Finding], requests_per_second: float) -> Plan:
     :param findings: what was found out.
     :param requests_per_second: the rate at which requests are sent.
     """
-    counts = [finding.in_zoom for finding in findings if finding.status.is_to_be_read]
+    counts = [finding.in_zoom for finding in findings if finding.status.needs_read]
     return Plan(sum(counts), sum(map(_requests_for, counts)), requests_per_second)
 
 

@@ -15,8 +15,8 @@ from airflow_provider_zcc.zoom.errors import InvalidQuery
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DURATION = re.compile(r"P[\dYMWDTHS.]+")
-#: Seconds by which the clocks of scheduler and worker may differ: an interval that ends within them is waited for.
-_CLOCK_SKEW = 60
+#: How far the clocks of scheduler and worker may differ: an interval that ends within it is waited for.
+CLOCK_SKEW = timedelta(seconds=60)
 _LENGTH = "Use a positive timedelta, or an ISO 8601 duration such as P1D or PT1H."
 _REMEDY = """Schedule the Dag with a timetable whose runs have a data interval:
 
@@ -55,10 +55,19 @@ class Interval(NamedTuple):
     start: datetime
     end: datetime
 
+    def in_timezone(self, timezone: Timezone | FixedTimezone) -> Interval:
+        """Return the same interval with its bounds in a timezone.
+
+        Within one timezone, Python compares and subtracts times by what clocks show: compute in UTC.
+
+        :param timezone: the timezone.
+        """
+        return Interval(*(pendulum.instance(bound).in_timezone(timezone) for bound in self))
+
     def is_same(self, other: Interval) -> bool:
         """Return whether both have the same bounds.
 
-        In an hour that daylight saving repeats, Python takes no times of two timezones for equal.
+        In an hour that daylight saving repeats, Python never considers times of two timezones equal.
 
         :param other: the other one.
         """
@@ -159,14 +168,14 @@ def wait_until_over(interval: Interval) -> None:
     :raises InvalidQuery: if it ends later than that.
     """
     now = datetime.now(UTC)
-    seconds = (interval.end - now).total_seconds()
-    if seconds > _CLOCK_SKEW:
+    left = interval.end - now
+    if left > CLOCK_SKEW:
         raise InvalidQuery(
             f"The interval from {interval.start} to {interval.end} is not over: it is {now:%Y-%m-%d %H:%M:%S} UTC. "
             "What Zoom lists of it now is incomplete. Run the task after the end of the interval; with "
             "CronPartitionTimetable, run_offset=-1 does that."
         )
-    time.sleep(max(seconds, 0.0))
+    time.sleep(max(left.total_seconds(), 0.0))
 
 
 def dag_timezone(context: Mapping[str, Any]) -> Timezone | FixedTimezone:
@@ -196,7 +205,7 @@ def parse_length(name: str, value: timedelta | str) -> timedelta:
 
 
 def shift(moment: pendulum.DateTime, length: timedelta, times: int, *, name: str) -> pendulum.DateTime:
-    """Go so many lengths: days and months by the calendar of the moment's timezone, and the rest by the clock.
+    """Add a length so many times: days and months follow the calendar of the moment's timezone, the rest the clock.
 
     :param moment: where to start from.
     :param length: as returned by :func:`parse_length`.
@@ -249,7 +258,7 @@ def _ordered(start: datetime, end: datetime) -> Interval:
 
 
 def _floor(moment: pendulum.DateTime, every: timedelta) -> pendulum.DateTime:
-    """Return the latest start of an interval, as clocks and calendars count: a month's first, a Monday, a midnight."""
+    """Round down to the start of an interval: the first of a month, a Monday, a midnight, a full hour."""
     months, days, seconds = _parts(every)
     midnight = moment.start_of("day")
     if months:

@@ -51,6 +51,7 @@ with DAG(
         task_id="engagements_to_s3",
         outlets=[Asset("zoom_engagements")],
         map_index_template="{{ task.start[:10] }}",
-        max_active_tis_per_dag=4,
+        # The tasks share the account's rate limit: two concurrent tasks already saturate it.
+        max_active_tis_per_dag=2,
         **DAY,
     ).expand_kwargs(check.output)

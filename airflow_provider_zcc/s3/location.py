@@ -98,7 +98,7 @@ def fill_placeholders(s3_key: str, interval: Interval, timezone: Timezone | Fixe
             f"s3_key contains {key[malformed.start() :][:40]!r}, which is not a placeholder. Use one such as "
             "{start:%Y-%m-%d}."
         )
-    for neighbour in _neighbours(interval):
+    for neighbour in _neighbours(interval, has_start="{start" in s3_key):
         if _filled(s3_key, neighbour, timezone) == key:
             raise InvalidQuery(
                 f"s3_key {s3_key!r} would give the intervals that start at {interval.start} and {neighbour.start} the "
@@ -108,12 +108,14 @@ def fill_placeholders(s3_key: str, interval: Interval, timezone: Timezone | Fixe
     return key
 
 
-def _neighbours(interval: Interval) -> Iterator[Interval]:
+def _neighbours(interval: Interval, *, has_start: bool) -> Iterator[Interval]:
+    """Yield the interval before, and the one after if the key has its start: where that ends is not known for sure."""
     length = interval.end - interval.start
     with suppress(OverflowError):
         yield Interval(interval.start - length, interval.start)
-    with suppress(OverflowError):
-        yield Interval(interval.end, interval.end + length)
+    if has_start:
+        with suppress(OverflowError):
+            yield Interval(interval.end, interval.end + length)
 
 
 def _filled(s3_key: str, interval: Interval, timezone: Timezone | FixedTimezone) -> str:

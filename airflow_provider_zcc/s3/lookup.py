@@ -17,7 +17,7 @@ from airflow_provider_zcc.zoom.errors import InvalidQuery
 
 log = logging.getLogger(__name__)
 
-#: Bytes of a gzip file without content. An object of more holds at least one engagement.
+#: Bytes of a gzip file without content. A larger object holds at least one engagement.
 _EMPTY_SIZE = 20
 
 

@@ -21,6 +21,7 @@ VERSION = 1
 _SHARED_HEADERS = {
     "ACL",
     "BucketKeyEnabled",
+    "ExpectedBucketOwner",
     "GrantFullControl",
     "GrantRead",
     "GrantReadACP",

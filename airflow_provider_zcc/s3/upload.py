@@ -102,7 +102,7 @@ class Upload:
             del self._buffer[: self._part_size]
 
     def cancel(self, etag: str) -> None:
-        """Discard what was written, for it is in S3 already.
+        """Discard what was written, because S3 already has the same bytes.
 
         :param etag: of the object that is.
         """

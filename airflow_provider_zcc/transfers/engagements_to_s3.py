@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowFailException,
     AirflowSkipException,
     Asset,
@@ -24,7 +25,14 @@ from airflow.providers.common.compat.sdk import (
 from airflow.providers.common.compat.standard.triggers import TimeDeltaTrigger
 from botocore.validate import ParamValidator
 
-from airflow_provider_zcc.arguments import FILTERS, TemplatedArguments, filters_of
+from airflow_provider_zcc.arguments import (
+    FILTERS,
+    TemplatedArguments,
+    check_aws_arguments,
+    filters_of,
+    invalid_argument,
+    redacted_filters_of,
+)
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.interval import Interval, dag_timezone, resolve_interval, wait_until_over
 from airflow_provider_zcc.killable import KillableTask
@@ -34,7 +42,6 @@ from airflow_provider_zcc.s3.manifest import Manifest, write_manifest
 from airflow_provider_zcc.s3.upload import ALLOWED_EXTRA_ARGS, MIN_PART_SIZE, Upload, s3_errors, upload
 from airflow_provider_zcc.zoom.errors import InvalidQuery, RateLimitedUntil
 from airflow_provider_zcc.zoom.http import package_version
-from airflow_provider_zcc.zoom.query import Filters
 
 try:
     from airflow.sdk.definitions.asset import AssetRef
@@ -105,7 +112,8 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
     :param queue_id: only this queue. A filter that renders to None or nothing fails the task, as for all filters.
     :param user_id: only this agent.
     :param consumer_number: only this consumer's phone number. It is kept out of the rendered template fields that
-        Airflow shows, because it is personal.
+        Airflow shows, because it is personal. A manifest only says that there was one: include something else that
+        identifies the consumer in ``s3_key``.
     :param channel_types: only these: voice, sms, chat, video, kiosk, in_app_chat, in_app_video. Deprecated by
         Zoom.
     :param channel: only this one: voice, video, messaging, email.
@@ -119,7 +127,9 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
     :param replace: True replaces an object of the same interval, unless it holds more engagements than Zoom lists
         now, as it does once their retention at Zoom has ended. ``"any"`` writes the object whatever is there. With
         False, the task fails before the first request to Zoom if the object exists.
-    :param encrypt: whether S3 encrypts the object with AES256 (SSE-S3). For KMS, use ``extra_args``.
+    :param encrypt: whether S3 encrypts the object with AES256 (SSE-S3). For KMS, use ``extra_args``. An unchanged
+        object keeps its headers: after changing this, ``extra_args`` or ``acl_policy``, write it once with
+        ``replace="any"``.
     :param acl_policy: canned ACL of the object.
     :param extra_args: headers of the object, as in S3Hook: ``ServerSideEncryption`` and ``SSEKMSKeyId``,
         ``StorageClass``, ``RequestPayer``, ``Tagging``, ``Metadata`` and others.
@@ -296,18 +306,19 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         wait_until_over(interval)
         target = _Target(s3_hook, location, self._object_args(s3_hook))
         require_bucket(*target)
-        look_up_stored = partial(self._look_up, target, interval, context)
-        look_up_stored()
-        self.log.info("Reading the engagements from %s to %s into %s.", interval.start, interval.end, location.uri)
+        run_started = getattr(context.get("dag_run"), "start_date", None)
         read_at = datetime.now(UTC)
-        written = self._write(reader, hook, target, look_up_stored)
+        self.log.info("Reading the engagements from %s to %s into %s.", interval.start, interval.end, location.uri)
+        written, stored = self._write(
+            reader, hook, target, partial(self._replaceable_object, target, interval, run_started)
+        )
         self._summary = summary = {
             "uri": location.uri,
             "start": interval.start.isoformat(),
             "end": interval.end.isoformat(),
             "records": reader.counts.records,
             "reported": reader.counts.reported,
-            "changed": not written.cancelled,
+            "changed": not written.cancelled or _is_of_this_run(stored, run_started),
             "requests": hook.requests_sent,
             "rate_limited": hook.rate_limited,
             "duplicates_dropped": reader.counts.duplicates_dropped,
@@ -327,15 +338,12 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if type(value) not in (str, bool) or value not in choices:
-                raise _invalid(name, value, f"one of {', '.join(map(repr, choices))}")
-        if not isinstance(self.aws_conn_id, str | None):
-            raise _invalid("aws_conn_id", self.aws_conn_id, "the id of a connection, or None")
-        if not isinstance(self.verify, bool | str | None) or (isinstance(self.verify, str) and not self.verify.strip()):
-            raise _invalid("verify", self.verify, "True, False, None, or the path of a CA bundle")
+                raise invalid_argument(name, value, f"one of {', '.join(map(repr, choices))}")
+        check_aws_arguments(self.aws_conn_id, self.verify)
         if not isinstance(self.extra_args, Mapping | None):
-            raise _invalid("extra_args", self.extra_args, "a dict such as {'StorageClass': 'STANDARD_IA'}")
+            raise invalid_argument("extra_args", self.extra_args, "a dict such as {'StorageClass': 'STANDARD_IA'}")
         if unknown := [name for name in self.extra_args or {} if name not in ALLOWED_EXTRA_ARGS]:
-            raise _invalid("extra_args", unknown, f"these names: {', '.join(ALLOWED_EXTRA_ARGS)}")
+            raise invalid_argument("extra_args", unknown, f"these names: {', '.join(ALLOWED_EXTRA_ARGS)}")
         for name, header in (("encrypt", "ServerSideEncryption"), ("acl_policy", "ACL")):
             if getattr(self, name) and header in (self.extra_args or {}):
                 raise InvalidQuery(f"{name} and extra_args both set {header}. Use one of the two.")
@@ -353,7 +361,7 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         if self.acl_policy is not None:
             policies = model.shape_for("ObjectCannedACL").enum
             if self.acl_policy not in policies:
-                raise _invalid("acl_policy", self.acl_policy, f"one of {', '.join(policies)}")
+                raise invalid_argument("acl_policy", self.acl_policy, f"one of {', '.join(policies)}")
             extra_args["ACL"] = self.acl_policy
         for name, value in extra_args.items():
             request = {"Bucket": "bucket", "Key": "key", name: value}
@@ -361,11 +369,13 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
                 raise InvalidQuery(f"Invalid extra_args: {name} has a value that S3 has no header for.")
         return extra_args
 
-    def _look_up(self, target: _Target, interval: Interval, context: Context) -> StoredObject | None:
+    def _replaceable_object(
+        self, target: _Target, interval: Interval, run_started: datetime | None
+    ) -> StoredObject | None:
         """Return the object that is in S3 already, after checking that this task may replace it."""
-        # What is in S3 decides nothing otherwise.
-        is_guarded = self.replace is False or (self.manifest and self.replace != "any")
-        stored = look_up(*target) if is_guarded else None
+        # Otherwise, what is in S3 does not matter.
+        matters = self.replace is False or (self.manifest and self.replace != "any")
+        stored = look_up(*target) if matters else None
         if stored is None:
             return None
         uri = target.location.uri
@@ -381,13 +391,12 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
                 "s3_key='zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz'. To replace the object all the "
                 "same, use replace='any'."
             )
-        if not manifest.has_filters(self._redacted_filters()):
-            run_started = getattr(context.get("dag_run"), "start_date", None)
+        if not manifest.has_filters(redacted_filters_of(self)):
             if run_started and manifest.read_at >= run_started:
                 raise InvalidQuery(
                     f"{uri} has just been written by another task of this run, with the filters "
-                    f"{dict(manifest.filters)}. Tasks that share a key replace each other's objects. Put what they "
-                    "differ in into s3_key."
+                    f"{dict(manifest.filters)}. Tasks that share a key replace each other's objects. Include what "
+                    "differs, such as the queue, in s3_key."
                 )
             self.log.warning("%s was read with other filters: %s. It is replaced.", uri, dict(manifest.filters))
         return stored
@@ -397,10 +406,14 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         reader: EngagementReader,
         hook: ZoomContactCenterHook,
         target: _Target,
-        look_up_stored: Callable[[], StoredObject | None],
-    ) -> Upload:
-        """Write what the reader returns to S3, unless these bytes are there already."""
+        replaceable_object: Callable[[], StoredObject | None],
+    ) -> tuple[Upload, StoredObject | None]:
+        """Write what the reader returns to S3, unless these bytes are there already.
+
+        :return: what was written, and the object that was there before.
+        """
         progress = _Progress(reader.counts, hook)
+        before = replaceable_object()
         with closing(reader.chunks()) as chunks:
             first = next(chunks, b"")
             if not reader.counts.records:
@@ -410,27 +423,17 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
                     written.write(chunk)
                     if line := progress.due():
                         self.log.info("%s", line)
-                # Another task may have written the object in the meantime.
-                if stored := look_up_stored():
-                    self._require_no_loss(target.location, stored, reader.counts.records)
-                    if stored.manifest and stored.manifest.sha256 == written.sha256:
-                        written.cancel(stored.etag)
+                stored = replaceable_object()
+                if stored and stored.manifest and stored.manifest.sha256 == written.sha256:
+                    written.cancel(stored.etag)
+                elif stored:
+                    _require_no_loss(target.location.uri, before, stored, reader.counts)
         get_hook_lineage_collector().add_output_asset(
             context=target.hook,
             scheme="s3",
             asset_kwargs={"bucket": target.location.bucket, "key": target.location.key},
         )
-        return written
-
-    @staticmethod
-    def _require_no_loss(location: Location, stored: StoredObject, records: int) -> None:
-        if records < stored.min_records:
-            raise AirflowFailException(
-                f"Zoom now lists {records:,} engagements for the interval, and {location.uri} holds "
-                f"{'' if stored.manifest else 'at least '}{stored.min_records:,}. Their retention at Zoom may have "
-                "ended, or they were deleted there. The object was not replaced. To replace it all the same, use "
-                "replace='any'."
-            )
+        return written, stored
 
     def _manifest(self, summary: Mapping[str, Any], interval: Interval, etag: str, read_at: datetime) -> Manifest:
         names = ("uri", "records", "reported", "bytes", "uncompressed_bytes", "sha256", "requests")
@@ -438,13 +441,10 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
             **{name: summary[name] for name in names},
             **interval._asdict(),
             etag=etag,
-            filters=self._redacted_filters(),
+            filters=redacted_filters_of(self),
             read_at=read_at,
             provider_version=package_version(),
         )
-
-    def _redacted_filters(self) -> dict[str, Any]:
-        return Filters.validated(**filters_of(self)).redacted()
 
     def _require_nonempty(self) -> None:
         """Decide what to do without an engagement, before an upload starts."""
@@ -476,6 +476,39 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         self.defer(trigger=TimeDeltaTrigger(error.time_left), method_name="resume", kwargs={"deferrals": deferrals})
 
 
+def _require_no_loss(uri: str, before: StoredObject | None, stored: StoredObject, counts: Counts) -> None:
+    """Check, now that everything was read, that no engagements are lost when an object is replaced.
+
+    :param uri: of the object.
+    :param before: what was there before reading.
+    :param stored: what is there now.
+    :param counts: what was read.
+    """
+    if before is None or before.etag != stored.etag:
+        raise AirflowException(
+            f"{uri} was written by something else while this task was reading, and was not replaced. The next attempt "
+            "starts from what is there."
+        )
+    if counts.records >= stored.min_records:
+        return
+    held = f"{'' if stored.manifest else 'at least '}{stored.min_records:,}"
+    if counts.reported and counts.reported > counts.records:
+        raise AirflowException(
+            f"Zoom counts {counts.reported:,} engagements in the interval, but returned {counts.records:,}, and {uri} "
+            f"holds {held}. The object was not replaced. Try again later."
+        )
+    raise AirflowFailException(
+        f"Zoom now lists {counts.records:,} engagements for the interval, and {uri} holds {held}. Their retention at "
+        "Zoom may have ended, or they were deleted there. The object was not replaced. To replace it all the same, use "
+        "replace='any'."
+    )
+
+
+def _is_of_this_run(stored: StoredObject | None, run_started: datetime | None) -> bool:
+    """Return whether an earlier attempt of this run has written an object, whose event nobody may have seen."""
+    return bool(stored and stored.manifest and run_started and stored.manifest.read_at >= run_started)
+
+
 class _Target(NamedTuple):
     """The object that is written: through which hook, where, and with which headers."""
 
@@ -505,10 +538,6 @@ class _Progress:
         share = min(1.0, counts.records / max(counts.expected, 1))
         left = seconds * (1 / share - 1)
         return f"{100 * share:.0f} % ({counts.records:,} of about {counts.expected:,}), {rate}, about {left:.0f} s left"
-
-
-def _invalid(name: str, value: object, allowed: str) -> InvalidQuery:
-    return InvalidQuery(f"Invalid {name} {repr(value)[:100]}. Use {allowed}.")
 
 
 def _fits(value: object) -> bool:

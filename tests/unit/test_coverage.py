@@ -36,6 +36,21 @@ def test_intervals_are_the_calendars(
     assert [bound.format("MM-DD HH:mm") for bound in local] == [f"{bound} 00:00" for bound in bounds]
 
 
+@pytest.mark.parametrize(
+    ("every", "lookback", "starts"),
+    [
+        (MONTH, timedelta(days=90), ["2026-09-01", "2026-10-01"]),
+        (pendulum.duration(weeks=1), timedelta(days=10), ["2026-10-25"]),
+        (DAY, timedelta(hours=60), ["2026-10-30", "2026-10-31"]),
+    ],
+)
+def test_counted_backwards_intervals_meet_the_end(every: timedelta, lookback: timedelta, starts: list[str]):
+    end = pendulum.datetime(2026, 11, 1, tz=BERLIN)
+    intervals = intervals_between(end - lookback, end, every, BERLIN, backwards=True)
+    assert [interval.start.isoformat()[:10] for interval in intervals] == starts
+    assert intervals[-1].end == end
+
+
 def test_a_midnight_that_does_not_exist_moves_one_bound_only():
     first, last = (pendulum.datetime(2018, 11, day, tz=SAO_PAULO) for day in (3, 5))
     [saturday, sunday] = intervals_between(first, last, DAY, SAO_PAULO)

@@ -211,7 +211,7 @@ class TestResult:
         }
         assert [{"start": found["start"], "end": found["end"]} for found in coverage["to_read"]] == returned
         log = logged()
-        words = [f"{coverage['requests']} requests", "2026-11-05", "fewer engagements than S3 holds"]
+        words = [f"{coverage['requests']} requests", "2026-11-05", "replace='any'"]
         assert [word for word in words if word not in log] == []
 
     @pytest.mark.usefixtures("week")
@@ -250,14 +250,20 @@ class TestResult:
         assert len(make_task(do_xcom_push=False).execute(context)) == 1
         assert context["ti"].xcoms == {}
 
-    @pytest.mark.usefixtures("zoom")
-    @pytest.mark.usefixtures("week")
+    @pytest.mark.usefixtures("week", "zoom")
     def test_a_metric_counts_the_gaps(self, make_task: MakeTask, mocker: MockerFixture):
         gauge = mocker.patch(f"{EngagementsCheckOperator.__module__}.Stats").gauge
         check(make_task(end=START + 7 * DAY))
         [call] = gauge.call_args_list
         assert call.args == ("zcc.gaps", 4)
 
+    @pytest.mark.usefixtures("zoom")
+    def test_a_lookback_that_ends_before_the_last_read_is_due_is_reported(self, make_task: MakeTask, logged: Logged):
+        for days, reported in ((7, True), (8, False)):
+            check(make_task(start=None, lookback=timedelta(days=days)))
+            assert ("lookback is too short" in logged()) == reported
+
+    @pytest.mark.usefixtures("zoom")
     def test_the_xcom_names_the_first_hundred(self, make_task: MakeTask):
         returned, coverage = check(make_task(every="PT1H", s3_key="{start}", start=END - 5 * DAY))
         assert (len(returned), coverage["missing"], len(coverage["to_read"])) == (120, 120, 100)

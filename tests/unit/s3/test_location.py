@@ -109,6 +109,12 @@ def test_a_name_that_another_interval_has_as_well_is_an_error(key: str, interval
         fill_placeholders(key, interval, pendulum.UTC)
 
 
+def test_a_name_of_the_end_is_the_days_own_when_the_day_has_23_hours():
+    berlin = pendulum.timezone("Europe/Berlin")
+    day = Interval(datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC))
+    assert fill_placeholders("{end:%Y-%m-%d}", day, berlin) == "2026-03-30"
+
+
 @pytest.mark.parametrize("hour", [0, 1])
 def test_an_hour_that_is_repeated_needs_an_offset(hour: int):
     berlin = pendulum.timezone("Europe/Berlin")

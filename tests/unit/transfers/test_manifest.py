@@ -13,11 +13,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, Asset
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, Asset
 
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from tests.unit.conftest import END, QUIET, START, Bucket, StartZoom, asked_nothing, context_of
 from tests.zoom_simulator.data import NUMBERS, QUEUES, Engagements
+from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
 
 KEY, MANIFEST = "zoom/day.jsonl.gz", "zoom/_day.jsonl.gz.manifest.json"
@@ -105,6 +106,16 @@ class TestUnchanged:
         assert bucket.manifest(key)["read_at"] > read_at
 
     @pytest.mark.usefixtures("zoom")
+    @pytest.mark.parametrize(("hours", "changed"), [(-1, True), (1, False)])
+    def test_what_an_earlier_attempt_of_the_run_wrote_counts_as_changed(
+        self, write: Write, hours: float, *, changed: bool
+    ):
+        """Its event may have been lost."""
+        write()
+        run = SimpleNamespace(start_date=datetime.now(UTC) + timedelta(hours=hours))
+        assert write(context_of(dag_run=run))["changed"] == changed
+
+    @pytest.mark.usefixtures("zoom")
     def test_other_bytes_under_the_same_manifest_are_replaced(self, bucket: Bucket, write: Write):
         write()
         right = bucket.body(KEY)
@@ -149,30 +160,36 @@ class TestAnotherObject:
         write(context_of(dag_run=SimpleNamespace(start_date=datetime.now(UTC))))
         assert bucket.manifest(KEY)["filters"] == {}
 
-    def test_a_task_of_the_same_run_that_is_faster_is_found_out_too(
-        self, start_zoom: StartZoom, bucket: Bucket, write: Write
+    @pytest.mark.parametrize(
+        ("others", "error"),
+        [({"queue_id": next(iter(QUEUES))}, AirflowFailException), ({"channel": "voice"}, AirflowException)],
+        ids=["of the same run", "of another run"],
+    )
+    def test_an_object_that_another_task_writes_while_this_one_reads_is_not_replaced(
+        self, start_zoom: StartZoom, bucket: Bucket, write: Write, others: dict[str, str], error: type[Exception]
     ):
-        first, second, _ = QUEUES
         zoom = start_zoom(latency=0.3)
-        run = {"dag_run": SimpleNamespace(start_date=datetime.now(UTC))}
-        write(context_of(**run), queue_id=first)
-        others = {key: bucket.body(key) for key in (KEY, MANIFEST)}
-        for key in others:
+        write(**others)
+        objects = {key: bucket.body(key) for key in (KEY, MANIFEST)}
+        for key in objects:
             bucket.client.delete_object(Bucket=bucket.name, Key=key)
         before = zoom.simulator.stats.api_requests
 
         def put() -> None:
             while zoom.simulator.stats.api_requests == before:
                 time.sleep(0.01)
-            for key, body in others.items():
+            for key, body in objects.items():
                 bucket.put(key, body)
 
         other_task = threading.Thread(target=put)
         other_task.start()
-        with pytest.raises(AirflowFailException, match="share a key"):
-            write(context_of(**run), queue_id=second)
+        hours = -1 if error is AirflowFailException else 1
+        run = {"dag_run": SimpleNamespace(start_date=datetime.now(UTC) + timedelta(hours=hours))}
+        with pytest.raises(AirflowException) as raised:
+            write(context_of(**run))
         other_task.join()
-        assert {key: bucket.body(key) for key in others} == others
+        assert isinstance(raised.value, AirflowFailException) == (error is AirflowFailException)
+        assert {key: bucket.body(key) for key in objects} == objects
 
 
 class TestNeverLess:
@@ -191,6 +208,17 @@ class TestNeverLess:
         assert [word for word in words if word not in str(raised.value)] == []
         assert bucket.etag(KEY) == before
         assert write(replace="any")["records"] == keep
+
+    def test_engagements_that_zoom_counts_but_does_not_return_may_come_with_the_next_attempt(
+        self, zoom: SimulatorServer, bucket: Bucket, write: Write
+    ):
+        write()
+        before = bucket.etag(KEY)
+        zoom.simulator.faults = [Fault("page", "first", 0, -1, {"engagements": [], "next_page_token": ""})]
+        with pytest.raises(AirflowException, match="but returned 0") as raised:
+            write(on_incomplete="warn")
+        assert not isinstance(raised.value, AirflowFailException)
+        assert bucket.etag(KEY) == before
 
     @pytest.mark.usefixtures("zoom")
     def test_an_object_without_a_manifest_is_not_replaced_by_nothing(self, bucket: Bucket, write: Write):
