@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 from pendulum import FixedTimezone, Timezone
 
-from airflow_provider_zcc.interval import Interval, shift
+from airflow_provider_zcc.interval import Interval, is_of_days, midnight, shift
 from airflow_provider_zcc.zoom.errors import InvalidQuery
 from airflow_provider_zcc.zoom.query import PAGE_SIZE
 
@@ -103,9 +103,13 @@ def intervals_between(
     """
     origin = pendulum.instance(end if backwards else start).in_timezone(timezone)
     earliest, latest = start.timestamp(), end.timestamp()
+    # Where daylight saving skips midnight, the day starts an hour later.
+    is_midnight = origin == midnight(origin, timezone) and is_of_days(every)
     bounds = [origin.in_timezone("UTC")]
     while True:
         bound = shift(origin, every, -len(bounds) if backwards else len(bounds), name="every")
+        if is_midnight:
+            bound = midnight(bound, timezone)
         if not earliest <= bound.timestamp() <= latest:
             break
         bounds.append(bound.in_timezone("UTC"))
@@ -163,7 +167,7 @@ def assess(
     if stored is None:
         return Finding(interval, Status.MISSING, 0, in_zoom)
     if manifest is None:
-        status = Status.SURPLUS if stored.min_records and not in_zoom else Status.UNTRACKED
+        status = Status.UNTRACKED if in_zoom or stored.is_empty else Status.SURPLUS
         return Finding(interval, status, None, in_zoom)
     known = manifest.records if manifest.reported is None else manifest.reported
     if in_zoom < max(known, manifest.records):

@@ -139,8 +139,9 @@ def resolve_range(
     :param context: the task's context.
     :param start: first instant: timezone-aware, ISO 8601 with an offset, or a date, whose midnight in the Dag's
         timezone is meant. By default, ``lookback`` before the end.
-    :param end: the instant after the last, likewise. By default, the end of the run's data interval. If that has no
-        length, it is rounded down to what ``every`` is a multiple of, in the Dag's timezone; without one, ``now`` is.
+    :param end: the instant after the last, likewise. By default, the end of the run's data interval. If that is not
+        one ``every`` long, it is rounded down to an hour, a midnight, a Monday or the first of a month in the Dag's
+        timezone; without one, ``now`` is.
     :param lookback: length of the range without ``start``.
     :param every: length of the intervals.
     :param now: the time.
@@ -151,7 +152,7 @@ def resolve_range(
     else:
         run_start, run_end = context.get("data_interval_start"), context.get("data_interval_end")
         last = _in_dag_timezone(run_end or now, context)
-        if run_start is None or run_start == run_end:
+        if run_start is None or not _is_one(every, _in_dag_timezone(run_start, context), last):
             last = _floor(last, every)
     first = (
         shift(last, lookback, -1, name="lookback") if start is None else _midnight_or_instant("start", start, context)
@@ -239,7 +240,8 @@ def _instant(name: str, value: datetime | str) -> datetime:
 def _midnight_or_instant(name: str, value: datetime | str, context: Mapping[str, Any]) -> pendulum.DateTime:
     if isinstance(value, str) and _DATE.fullmatch(value.strip()):
         try:
-            return pendulum.instance(datetime.fromisoformat(value.strip()), tz=dag_timezone(context))
+            date = datetime.fromisoformat(value.strip())
+            return midnight(date, dag_timezone(context))
         except ValueError:
             raise InvalidQuery(f"{name} is not a date: {value!r}. Use one such as 2026-11-02.") from None
     return _in_dag_timezone(_instant(name, value), context)
@@ -260,13 +262,45 @@ def _ordered(start: datetime, end: datetime) -> Interval:
 def _floor(moment: pendulum.DateTime, every: timedelta) -> pendulum.DateTime:
     """Round down to the start of an interval: the first of a month, a Monday, a midnight, a full hour."""
     months, days, seconds = _parts(every)
-    midnight = moment.start_of("day")
+    if not (
+        (months and 12 % months == 0 and not days and not seconds)
+        or (days in (1, 7) and not months and not seconds)
+        or (seconds and 3_600 % seconds == 0 and not months and not days)
+    ):
+        raise InvalidQuery(
+            f"every is {every}, and nothing says when such an interval starts. Set start, or use one hour, day, week, "
+            "month, quarter or year."
+        )
+    start_of_day = midnight(moment, moment.timezone or pendulum.UTC)
     if months:
-        return midnight.subtract(days=moment.day - 1).subtract(months=(moment.month - 1) % months)
+        return start_of_day.subtract(days=moment.day - 1).subtract(months=(moment.month - 1) % months)
     if days:
-        return midnight.subtract(days=moment.weekday() if days % 7 == 0 else 0)
+        return start_of_day.subtract(days=moment.weekday() if days % 7 == 0 else 0)
     second_of_day = 3_600 * moment.hour + 60 * moment.minute + moment.second
     return moment.set(microsecond=0).subtract(seconds=second_of_day % max(seconds, 1))
+
+
+def midnight(date: datetime, timezone: Timezone | FixedTimezone) -> pendulum.DateTime:
+    """Return when a day starts: later where daylight saving skips midnight, the second time where it repeats it.
+
+    :param date: a time of that day, as clocks show it.
+    :param timezone: the timezone.
+    """
+    return pendulum.datetime(date.year, date.month, date.day, tz=timezone)
+
+
+def is_of_days(length: timedelta) -> bool:
+    """Return whether a length consists of days, weeks, months or years only.
+
+    :param length: as returned by :func:`parse_length`.
+    """
+    return _parts(length)[2] == 0 and length.microseconds == 0
+
+
+def _is_one(every: timedelta, start: pendulum.DateTime, end: pendulum.DateTime) -> bool:
+    """Return whether a run's data interval is one of those that are looked at."""
+    length = end.timestamp() - start.timestamp()
+    return shift(start, every, 1, name="every").timestamp() == end.timestamp() or length == every.total_seconds()
 
 
 def _parts(length: timedelta) -> tuple[int, int, int]:

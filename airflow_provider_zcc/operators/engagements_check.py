@@ -101,8 +101,8 @@ class EngagementsCheckOperator(TemplatedArguments, KillableTask, BaseOperator):
         whose midnight in the Dag's timezone is meant. Intervals are counted from it. By default, they are counted
         backwards from ``end``, as far as ``lookback`` goes.
     :param end: the instant after the last, likewise. By default, the end of the run's data interval. If that has no
-        length, it is rounded down to an hour, a midnight, a Monday or the first of a month, as ``every`` is; without
-        one, the current time is.
+        length or another one than ``every``, it is rounded down to an hour, a midnight, a Monday or the first of a
+        month; without one, the current time is.
     :param lookback: how far to look back without ``start``: a timedelta or an ISO 8601 duration, 7 days by default.
         For each interval to be found due, it has to be longer than the greatest ``reread_after`` by one ``every``.
     :param every: length of an interval: a timedelta, or an ISO 8601 duration such as ``PT1H``, ``P1D``, ``P1W`` or
@@ -193,9 +193,6 @@ class EngagementsCheckOperator(TemplatedArguments, KillableTask, BaseOperator):
 
         :param context: the task's context.
         :return: their bounds in the Dag's timezone, as ISO 8601, oldest first.
-        :raises AirflowFailException: with ``on_gaps="fail"``, if there are gaps; if an argument is wrong; or if Zoom
-            or S3 rejects a request permanently.
-        :raises AirflowException: if Zoom or S3 is unavailable.
         """
         with self._killable(), airflow_errors():
             return self._check(context)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -35,11 +39,9 @@ class StoredObject:
     manifest: Manifest | None
 
     @property
-    def min_records(self) -> int:
-        """How many engagements it holds at least."""
-        if self.manifest:
-            return self.manifest.records
-        return 1 if self.bytes > _EMPTY_SIZE else 0
+    def is_empty(self) -> bool:
+        """Whether it holds no engagements."""
+        return self.manifest.records == 0 if self.manifest else self.bytes <= _EMPTY_SIZE
 
 
 def locate(hook: S3Hook, s3_bucket: str | None, s3_key: str) -> Location:
@@ -99,11 +101,35 @@ def look_up(hook: S3Hook, location: Location, extra_args: Mapping[str, Any]) -> 
     if document is not None:
         try:
             manifest = load_manifest(document)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             log.warning("The manifest of %s is ignored: %s.", location.uri, error)
-    if manifest and manifest.etag.strip('"') != found["ETag"].strip('"'):
+    if manifest and _comparable(manifest.etag) != _comparable(found["ETag"]):
         manifest = None
     return StoredObject(found["ETag"], found["ContentLength"], manifest)
+
+
+def count_lines(hook: S3Hook, location: Location, extra_args: Mapping[str, Any]) -> int:
+    """Return how many lines an object has, by reading it: for one that no manifest describes.
+
+    :param hook: connection to S3.
+    :param location: the object.
+    :param extra_args: as in S3Hook; the request gets those that it knows.
+    :raises AirflowException: if S3 rejects the request, or cannot be reached.
+    """
+    with s3_errors(hook.aws_conn_id, f"Reading {location.uri}"):
+        response = _request(hook, "get_object", location, extra_args)
+        if response is None:
+            return 0
+        with BufferedReader(response["Body"]) as body, suppress(EOFError, zlib.error, gzip.BadGzipFile):
+            is_gzip = body.peek(2)[:2] == b"\x1f\x8b"
+            return sum(1 for _ in (gzip.GzipFile(fileobj=body) if is_gzip else body))
+    # What cannot be decompressed holds no engagements.
+    return 0
+
+
+def _comparable(etag: str) -> str:
+    """Return an etag in the form that S3 and stores like it agree on."""
+    return etag.removeprefix("W/").strip('"').lower()
 
 
 def _request(hook: S3Hook, method: str, location: Location, extra_args: Mapping[str, Any]) -> Any:
@@ -111,6 +137,7 @@ def _request(hook: S3Hook, method: str, location: Location, extra_args: Mapping[
     try:
         return getattr(client, method)(Bucket=location.bucket, Key=location.key, **accepted(client, method, extra_args))
     except ClientError as error:
-        if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
+        # What was archived cannot be read, as if it did not exist.
+        if error.response["Error"]["Code"] in ("404", "NoSuchKey", "InvalidObjectState"):
             return None
         raise

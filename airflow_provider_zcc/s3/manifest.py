@@ -154,4 +154,4 @@ def load_manifest(document: bytes) -> Manifest:
 
 
 def _in_order(filters: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: sorted(value) if isinstance(value, list) else value for name, value in filters.items()}
+    return {name: sorted(map(str, value)) if isinstance(value, list) else value for name, value in filters.items()}

@@ -118,7 +118,7 @@ class Upload:
                 self._send_part(bytes(self._buffer))
             parts = {"Parts": self._parts}
             response = self._request("complete_multipart_upload", MultipartUpload=parts, **self._upload)
-        self.etag = response["ETag"]
+        self.etag = response.get("ETag", "")
 
     def abort(self, *, short: bool) -> None:
         """Discard the parts that S3 has, so that it does not charge for them.

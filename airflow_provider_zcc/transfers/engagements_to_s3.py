@@ -37,7 +37,7 @@ from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.interval import Interval, dag_timezone, resolve_interval, wait_until_over
 from airflow_provider_zcc.killable import KillableTask
 from airflow_provider_zcc.s3.location import Location, fill_placeholders, has_placeholders, parse_location
-from airflow_provider_zcc.s3.lookup import StoredObject, locate, look_up, require_bucket
+from airflow_provider_zcc.s3.lookup import StoredObject, count_lines, locate, look_up, require_bucket
 from airflow_provider_zcc.s3.manifest import Manifest, write_manifest
 from airflow_provider_zcc.s3.upload import ALLOWED_EXTRA_ARGS, MIN_PART_SIZE, Upload, s3_errors, upload
 from airflow_provider_zcc.zoom.errors import InvalidQuery, RateLimitedUntil
@@ -74,11 +74,11 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
     """
     Writes the Zoom Contact Center engagements that started in ``[start, end)`` to S3, one JSON object a line.
 
-    The engagements stream through compression into the upload while they arrive. The object appears whole or
-    not at all, holds each engagement exactly once, byte for byte as Zoom returned it, and has the same bytes if the
-    same data is read again. If these bytes are in S3 already, the object stays untouched. Beside it, a manifest
-    records the interval, the number of engagements and when they were read; with its help, no object is replaced by
-    that of another interval, or by one with fewer engagements.
+    The engagements stream through compression into the upload while they arrive. The object appears whole or not at
+    all, holds each engagement exactly once, byte for byte as Zoom returned it, and has the same bytes if the same
+    data is read again with the same ``max_concurrency``. If these bytes are in S3 already, the object stays
+    untouched. Beside it, a manifest records the interval, the number of engagements and when they were read; with its
+    help, no object is replaced by that of another interval, or by one with fewer engagements.
 
     Returns the ``s3://`` URI of the object. The XCom ``summary`` (unless ``do_xcom_push=False``) and the ``extra`` of
     the events of the task's outlets (``Asset``, ``Asset.ref``) hold uri, start, end, records, reported (Zoom's own
@@ -427,7 +427,7 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
                 if stored and stored.manifest and stored.manifest.sha256 == written.sha256:
                     written.cancel(stored.etag)
                 elif stored:
-                    _require_no_loss(target.location.uri, before, stored, reader.counts)
+                    _require_no_loss(target, before, stored, reader.counts)
         get_hook_lineage_collector().add_output_asset(
             context=target.hook,
             scheme="s3",
@@ -476,29 +476,30 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         self.defer(trigger=TimeDeltaTrigger(error.time_left), method_name="resume", kwargs={"deferrals": deferrals})
 
 
-def _require_no_loss(uri: str, before: StoredObject | None, stored: StoredObject, counts: Counts) -> None:
+def _require_no_loss(target: _Target, before: StoredObject | None, stored: StoredObject, counts: Counts) -> None:
     """Check, now that everything was read, that no engagements are lost when an object is replaced.
 
-    :param uri: of the object.
+    :param target: the object.
     :param before: what was there before reading.
     :param stored: what is there now.
     :param counts: what was read.
     """
+    uri = target.location.uri
     if before is None or before.etag != stored.etag:
         raise AirflowException(
             f"{uri} was written by something else while this task was reading, and was not replaced. The next attempt "
             "starts from what is there."
         )
-    if counts.records >= stored.min_records:
+    held = stored.manifest.records if stored.manifest else count_lines(*target)
+    if counts.records >= held:
         return
-    held = f"{'' if stored.manifest else 'at least '}{stored.min_records:,}"
     if counts.reported and counts.reported > counts.records:
         raise AirflowException(
-            f"Zoom counts {counts.reported:,} engagements in the interval, but returned {counts.records:,}, and {uri} "
-            f"holds {held}. The object was not replaced. Try again later."
+            f"Zoom reports {counts.reported:,} engagements in the interval, but returned {counts.records:,}, and {uri} "
+            f"holds {held:,}. The object was not replaced. Try again later."
         )
     raise AirflowFailException(
-        f"Zoom now lists {counts.records:,} engagements for the interval, and {uri} holds {held}. Their retention at "
+        f"Zoom now lists {counts.records:,} engagements for the interval, and {uri} holds {held:,}. Their retention at "
         "Zoom may have ended, or they were deleted there. The object was not replaced. To replace it all the same, use "
         "replace='any'."
     )

@@ -212,7 +212,7 @@ def range_of(context: dict[str, Any], **given: Any) -> Interval:
     [
         pytest.param(REAL, NEXT, id="a real interval"),
         pytest.param(
-            {"data_interval_start": FIRST, "data_interval_end": NEXT.add(hours=1.5)}, NEXT.add(hours=1.5), id="odd"
+            {"data_interval_start": FIRST, "data_interval_end": NEXT.add(hours=1.5)}, NEXT, id="another length"
         ),
         pytest.param(NO_LENGTH, NEXT, id="no length"),
         pytest.param({"data_interval_start": NOW, "data_interval_end": NOW}, NOW.start_of("day"), id="manual"),
@@ -229,7 +229,6 @@ def test_the_range_ends_where_the_runs_interval_does_or_now(context: dict[str, A
     [
         ("PT15M", "2026-11-18T09:45:00+00:00"),
         ("PT1H", "2026-11-18T09:00:00+00:00"),
-        (timedelta(hours=6), "2026-11-18T05:00:00+00:00"),
         ("P1D", "2026-11-17T23:00:00+00:00"),
         ("P1W", "2026-11-15T23:00:00+00:00"),
         (timedelta(days=7), "2026-11-15T23:00:00+00:00"),
@@ -257,6 +256,19 @@ def test_an_end_that_is_not_given_is_rounded_down_in_the_timezone_of_the_dag(eve
 def test_a_date_is_a_midnight_in_the_timezone_of_the_dag(end: Any, given: dict[str, Any], start: str):
     found = range_of(BERLIN_DAG, end=end, **given)
     assert [bound.isoformat() for bound in found] == [start, "2026-10-25T23:00:00+00:00"]
+
+
+@pytest.mark.parametrize("every", ["PT5H", "PT6H", "P2D", "P2W", "P5M", "P1DT1H"])
+def test_a_length_that_no_calendar_anchors_needs_a_start(every: str):
+    with pytest.raises(InvalidQuery, match="Set start"):
+        range_of(BERLIN_DAG, every=every)
+    assert range_of(BERLIN_DAG, every=every, end="2026-10-26")
+
+
+def test_a_run_of_another_length_is_rounded_down_too():
+    hour = {"data_interval_start": NEXT.add(hours=5), "data_interval_end": NEXT.add(hours=6)}
+    assert range_of(hour, every="P1D").end == NEXT
+    assert range_of(hour, every="PT1H").end == NEXT.add(hours=6)
 
 
 def test_a_start_may_be_given_without_an_end():

@@ -260,7 +260,7 @@ class TestResult:
     @pytest.mark.usefixtures("zoom")
     def test_a_lookback_that_ends_before_the_last_read_is_due_is_reported(self, make_task: MakeTask, logged: Logged):
         for days, reported in ((7, True), (8, False)):
-            check(make_task(start=None, lookback=timedelta(days=days)))
+            check(make_task(start=None, lookback=timedelta(days=days), reread_after="P1D,P7D"))
             assert ("lookback is too short" in logged()) == reported
 
     @pytest.mark.usefixtures("zoom")

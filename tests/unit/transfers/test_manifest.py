@@ -221,11 +221,22 @@ class TestNeverLess:
         assert bucket.etag(KEY) == before
 
     @pytest.mark.usefixtures("zoom")
-    def test_an_object_without_a_manifest_is_not_replaced_by_nothing(self, bucket: Bucket, write: Write):
-        bucket.put(KEY, gzip.compress(b'{"engagement_id": "a"}\n'))
-        with pytest.raises(AirflowFailException, match="at least 1"):
-            write(start=QUIET[0], end=QUIET[1])
-        assert gzip.decompress(bucket.body(KEY)) == b'{"engagement_id": "a"}\n'
+    @pytest.mark.parametrize("compress", [gzip.compress, bytes])
+    @pytest.mark.parametrize("lines", [1, 1_000])
+    def test_an_object_without_a_manifest_is_not_replaced_by_fewer(
+        self, bucket: Bucket, write: Write, compress: Callable[[bytes], bytes], lines: int
+    ):
+        old = compress(b'{"engagement_id": "a"}\n' * lines)
+        bucket.put(KEY, old)
+        start, end = QUIET if lines == 1 else (START, END)
+        with pytest.raises(AirflowFailException, match=f"holds {lines:,}"):
+            write(start=start, end=end)
+        assert bucket.body(KEY) == old
+
+    @pytest.mark.usefixtures("zoom")
+    def test_what_is_no_object_of_engagements_is_replaced(self, bucket: Bucket, write: Write):
+        bucket.put(KEY, gzip.compress(b"cut short " * 100)[:20] + bytes(100))
+        assert write()["changed"]
 
 
 def test_a_wrong_choice_fails_before_any_request(zoom: SimulatorServer, write: Write) -> None:
