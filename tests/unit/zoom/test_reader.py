@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import time
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from airflow_provider_zcc.zoom.errors import (
     ReadCancelled,
     ZoomError,
 )
-from airflow_provider_zcc.zoom.query import Filters, Query
+from airflow_provider_zcc.zoom.query import Query
 from airflow_provider_zcc.zoom.reader import EngagementReader
 from airflow_provider_zcc.zoom.tally import Counts
 from tests.conftest import END, StartSimulator, client_for
@@ -42,20 +43,10 @@ def reader_for(
     start: datetime = START,
     end: datetime = START + DAY,
     *,
-    max_concurrency: int = 8,
-    fail_if_incomplete: bool = True,
-    gzip: bool = False,
-    retry_timeout: float = 10.0,
     requests_per_second: float = 1_000.0,
-    **filters: Any,
+    **options: Any,
 ) -> EngagementReader:
-    return EngagementReader(
-        client_for(server, retry_timeout=retry_timeout, requests_per_second=requests_per_second),
-        Query(start, end, Filters.validated(**filters)),
-        max_concurrency=max_concurrency,
-        fail_if_incomplete=fail_if_incomplete,
-        gzip=gzip,
-    )
+    return EngagementReader(client_for(server, requests_per_second=requests_per_second), Query(start, end), **options)
 
 
 def lines_of(reader: EngagementReader) -> list[bytes]:
@@ -263,6 +254,17 @@ def test_the_first_output_and_the_expected_number_do_not_wait_for_later_windows(
     assert requests_of(server) < 30
     assert reader.counts.all_counted
     assert len(BUSY.starts) <= reader.counts.expected < len(BUSY.starts) + 10
+
+
+def test_a_window_that_takes_longest_does_not_come_last(start_simulator: StartSimulator) -> None:
+    begin = int(START.timestamp())
+    server = start_simulator(Engagements([*range(begin, begin + 80_000, 30), *[begin + 86_000] * 1_500]))
+
+    read(server, requests_per_second=50.0)
+
+    pages = [dict(query)["to"] for query in server.simulator.stats.queries if "next_page_token" in dict(query)]
+    [(longest, _)] = Counter(pages).most_common(1)
+    assert pages[: len(pages) // 2].count(longest) > 5
 
 
 # The end
