@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from airflow_provider_zcc.zoom.errors import (
     ReadCancelled,
     ZoomError,
 )
-from airflow_provider_zcc.zoom.query import Query
+from airflow_provider_zcc.zoom.query import Filters, Query
 from airflow_provider_zcc.zoom.reader import EngagementReader
 from airflow_provider_zcc.zoom.tally import Counts
 from tests.conftest import END, StartSimulator, client_for
@@ -238,6 +238,16 @@ def test_records_that_did_not_start_in_the_interval_are_kept_in_their_place_and_
     assert ids_of(lines_of(reader)) == ["first", "early", "inside"]
     assert (reader.counts.records, reader.counts.reported, reader.counts.outside_interval) == (3, 3, 1)
     assert "1 engagements did not start in the interval" in caplog.text
+
+
+def test_a_record_that_may_have_started_with_the_interval_is_not_outside_of_it(simulator: SimulatorServer) -> None:
+    simulator.simulator.faults = [listing({"engagement_id": "a", "start_time": "2026-11-01T01:00:00Z"})]
+    second_pass = datetime(2026, 11, 1, 9, tzinfo=UTC)
+    query = Query(second_pass, second_pass + DAY, Filters(timezone="America/Los_Angeles"))
+    reader = EngagementReader(client_for(simulator), query)
+
+    assert ids_of(lines_of(reader)) == ["a"]
+    assert reader.counts.outside_interval == 0
 
 
 # What is requested first
