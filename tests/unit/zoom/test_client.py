@@ -109,7 +109,7 @@ EXPIRED = {"code": 300, "message": "The next page token is invalid or expired."}
             ]
         ),
         (404, "<html>Not Found</html>", PermanentError, "Check the connection's host"),
-        (401, {"code": 124, "message": WORDS}, TransientError, "OAuth app is active"),
+        *((status, {"code": 124, "message": WORDS}, TransientError, "rejected 2 new ones") for status in (400, 401)),
         (500, {"code": 500, "message": WORDS}, TransientError, "status page"),
         (400, "<html>", TransientError, "status page"),
         (200, "<html>Maintenance</html>", TransientError, ""),
@@ -171,6 +171,19 @@ def test_a_token_that_is_rejected_without_json_is_replaced(simulator: SimulatorS
 
     assert fetch(client_for(simulator, retry_timeout=0.0)).records
     assert sent(simulator) == (2, 2)
+
+
+def test_every_new_token_is_announced_before_it_is_used(simulator: SimulatorServer) -> None:
+    announced: list[tuple[str, int]] = []
+    client = ZoomClient(
+        settings_for(simulator), on_token=lambda token: announced.append((token[:10], sent(simulator)[0]))
+    )
+
+    fetch(client)
+    simulator.simulator.end_tokens()
+    fetch(client)
+
+    assert announced == [("simulated.", 0), ("simulated.", 2)]
 
 
 def test_a_daily_limit_of_the_token_endpoint_names_its_time(simulator: SimulatorServer) -> None:
@@ -276,6 +289,18 @@ def test_an_outage_may_last_two_minutes_and_a_rate_limit_five(
     else:
         assert fetch(client, cancelled=time).records
     assert seconds[0] <= time.now < seconds[1]
+
+
+def test_an_outage_is_warned_of_with_the_time_at_which_the_client_gives_up(
+    simulator: SimulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator.simulator.faults = [response(500)]
+    begin = datetime.now(UTC)
+
+    fetch(client_for(simulator, retry_timeout=60.0))
+
+    [message] = caplog.messages
+    assert any(f"{begin + timedelta(seconds=seconds):%H:%M:%S}" in message for seconds in range(60, 65))
 
 
 @pytest.mark.parametrize("fault", [response(500, times=-1), response(429, times=-1, **{"Retry-After": "20"})])

@@ -275,6 +275,16 @@ def test_a_host_of_no_proxy_is_reached_without_one(monkeypatch: pytest.MonkeyPat
         get(f"https://127.0.0.1:{free_port}/v2")
 
 
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
+def test_a_loopback_host_without_encryption_is_reached_without_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, simulator: SimulatorServer, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "gopher://proxy.example")
+
+    assert page(simulator).status == 401
+
+
 # Headers, bodies and words
 
 

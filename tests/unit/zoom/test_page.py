@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from itertools import count
 
 import pytest
 
@@ -125,7 +126,7 @@ def test_no_list_is_an_empty_page_where_zoom_counts_none(body: bytes) -> None:
         b'{"engagements": [{"note": "Private words", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
         b"[" * 100_000,
     ],
-    ids=lambda body: repr(body[:60]),
+    ids=count(),
 )
 def test_what_is_not_a_page_is_a_transient_error_that_quotes_nothing(body: bytes) -> None:
     with pytest.raises(TransientError) as error:

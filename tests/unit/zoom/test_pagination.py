@@ -85,6 +85,7 @@ def test_pages_are_followed_to_the_last_and_duplicates_are_dropped(
     [
         pytest.param([page("ab", "", 4), page("ab", "1", 4), page("cd", "", 4)], "abcd", id="lost page"),
         pytest.param([page("a", "", 3), page("b", "", 3), page("c", "", 3)], "abc", id="bit by bit"),
+        pytest.param([page("", "", 2), page("ab", "", 2)], "ab", id="nothing at first"),
         pytest.param([page("ab", "1"), EXPIRED, page("ab", "1"), page("bcd")], "abcd", id="expired"),
         pytest.param(
             [page("a", "1"), *[EXPIRED, page("a", "1")] * 2, page("b", "2"), *[EXPIRED, page("a", "1")] * 3, page("c")],

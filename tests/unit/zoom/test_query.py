@@ -160,6 +160,7 @@ def test_an_interval_within_one_second_is_one_window_without_room_for_a_record()
         ((0.0, 1.0), 0.0),
         ((-6.0, 1.5), 0.5),
         ((0.75, 1.5), None),
+        ((1 / 3_600, 1.0), None),
         ((1.0, 2.0), None),
     ],
 )

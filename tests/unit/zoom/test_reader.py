@@ -4,9 +4,10 @@ import gzip
 import json
 import subprocess
 import time
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +43,10 @@ def reader_for(
     start: datetime = START,
     end: datetime = START + DAY,
     *,
-    max_concurrency: int = 8,
-    fail_if_incomplete: bool = True,
-    gzip: bool = False,
-    retry_timeout: float = 10.0,
     requests_per_second: float = 1_000.0,
-    **filters: Any,
+    **options: Any,
 ) -> EngagementReader:
-    return EngagementReader(
-        client_for(server, retry_timeout=retry_timeout, requests_per_second=requests_per_second),
-        Query(start, end, Filters.validated(**filters)),
-        max_concurrency=max_concurrency,
-        fail_if_incomplete=fail_if_incomplete,
-        gzip=gzip,
-    )
+    return EngagementReader(client_for(server, requests_per_second=requests_per_second), Query(start, end), **options)
 
 
 def lines_of(reader: EngagementReader) -> list[bytes]:
@@ -249,6 +240,16 @@ def test_records_that_did_not_start_in_the_interval_are_kept_in_their_place_and_
     assert "1 engagements did not start in the interval" in caplog.text
 
 
+def test_a_record_that_may_have_started_with_the_interval_is_not_outside_of_it(simulator: SimulatorServer) -> None:
+    simulator.simulator.faults = [listing({"engagement_id": "a", "start_time": "2026-11-01T01:00:00Z"})]
+    second_pass = datetime(2026, 11, 1, 9, tzinfo=UTC)
+    query = Query(second_pass, second_pass + DAY, Filters(timezone="America/Los_Angeles"))
+    reader = EngagementReader(client_for(simulator), query)
+
+    assert ids_of(lines_of(reader)) == ["a"]
+    assert reader.counts.outside_interval == 0
+
+
 # What is requested first
 
 
@@ -263,6 +264,17 @@ def test_the_first_output_and_the_expected_number_do_not_wait_for_later_windows(
     assert requests_of(server) < 30
     assert reader.counts.all_counted
     assert len(BUSY.starts) <= reader.counts.expected < len(BUSY.starts) + 10
+
+
+def test_a_window_that_takes_longest_does_not_come_last(start_simulator: StartSimulator) -> None:
+    begin = int(START.timestamp())
+    server = start_simulator(Engagements([*range(begin, begin + 80_000, 30), *[begin + 86_000] * 1_500]))
+
+    read(server, requests_per_second=50.0)
+
+    pages = [dict(query)["to"] for query in server.simulator.stats.queries if "next_page_token" in dict(query)]
+    [(longest, _)] = Counter(pages).most_common(1)
+    assert pages[: len(pages) // 2].count(longest) > 5
 
 
 # The end

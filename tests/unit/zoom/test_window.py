@@ -28,6 +28,7 @@ def after(hours: float) -> datetime:
         ("2026-11-05T00:00:00.250Z", UTC, (START + timedelta(milliseconds=250),)),
         ("2026-11-05T01:00:00+01:00", UTC, (START,)),
         ("2026-11-04T16:00:00Z", LOS_ANGELES, (START,)),
+        ("2026-11-04T16:00:00z", LOS_ANGELES, (START,)),
         ("2026-11-05T00:00:00+00:00", LOS_ANGELES, (START,)),
         ("2026-11-01T00:59:59Z", LOS_ANGELES, (after(0) - SECOND,)),
         ("2026-11-01T01:00:00Z", LOS_ANGELES, (after(0), after(1))),
