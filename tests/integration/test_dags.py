@@ -46,6 +46,7 @@ DOCUMENTED_BUCKET = "my-lake"
 #: Of the two weeks before END, ``zcc_backfill`` has the first three days, and ``zcc_daily`` looks at the others.
 DAYS = [END - number * DAY for number in range(14, 0, -1)]
 BACKFILL = DAYS[:3]
+BACKFILL_PARAMS = json.dumps({"from": f"{BACKFILL[0]:%Y-%m-%d}", "to": f"{BACKFILL[-1]:%Y-%m-%d}"})
 #: What the days are, before a Dag runs. All others are complete, but for the two that ``zcc_daily`` is run for.
 NOT_YET = BACKFILL[::2]
 MISSING, SHORT, BY_HAND, DUE, *DAILY = DAYS[-6:]
@@ -79,9 +80,9 @@ RUNS = {
     "daily": f"zcc_daily@{DAILY[1].isoformat()}",
     "next daily": f"zcc_daily@{END.isoformat()}",
     "hourly": f"zcc_hourly@{(HOUR + timedelta(hours=1)).isoformat()}",
-    "backfill": f'zcc_backfill@@{{"from": "{BACKFILL[0]:%Y-%m-%d}", "to": "{BACKFILL[-1]:%Y-%m-%d}"}}',
-    # In another order, because the report has one entry for each spelling.
-    "same backfill": f'zcc_backfill@@{{"to": "{BACKFILL[-1]:%Y-%m-%d}", "from": "{BACKFILL[0]:%Y-%m-%d}"}}',
+    "backfill": f"zcc_backfill@@{BACKFILL_PARAMS}",
+    # At another time, or it would replace the first one.
+    "same backfill": f"zcc_backfill@{END.isoformat()}@{BACKFILL_PARAMS}",
     **{run: run for run in DOCUMENTED},
     "alert": "zoom_alert@2026-11-03T07:00:00Z",
     "wrong": "wrong@2026-11-04T00:00:00Z",
