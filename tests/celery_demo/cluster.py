@@ -74,10 +74,6 @@ class CeleryCluster:
         """Return what a service printed."""
         return self._airflow.output_of(name)
 
-    def make_pool(self, name: str, slots: int) -> None:
-        """Make a pool."""
-        self.server.call_api("POST", "/pools", {"name": name, "slots": slots})
-
     def trigger(self, dag_id: str, conf: Mapping[str, object]) -> str:
         """Start a run of a Dag, and return the path of the run in Airflow's API."""
         known = f"/dags?dag_id_pattern={dag_id}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from airflow.models import Connection
+from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_zcc.hooks.zoom_contact_center import settings_from
 from tests.airflow_process import EXAMPLE_DAGS
@@ -41,6 +42,9 @@ def test_airflow_loads_every_example_without_connections() -> None:
     assert bag.dags.keys() == {path.stem for path in EXAMPLE_DAGS.glob("*.py")}
     for dag in bag.dags.values():
         assert dag.doc_md == ast.get_docstring(ast.parse(Path(dag.fileloc).read_text()), clean=False)
+        assert dag.dag_display_name != dag.dag_id
+        assert dag.tags
+        assert {task.owner for task in dag.tasks} == {conf.get("operators", "default_owner")}
 
 
 def test_every_page_that_shows_a_dag_is_among_the_samples() -> None:

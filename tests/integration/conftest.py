@@ -7,13 +7,14 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
+from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from tests.airflow_process import EXAMPLE_DAGS
 from tests.airflow_services import RunningAirflow, today
 from tests.conftest import END
@@ -25,6 +26,10 @@ from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.server import SimulatorServer
 
 BUCKET = "lake"
+DAY = timedelta(days=1)
+#: What ``zcc_daily`` and ``zcc_backfill`` write for a day.
+DAILY_KEY = "zoom/engagements/date={:%Y-%m-%d}/engagements.jsonl.gz"
+MANIFEST_KEY = "zoom/engagements/date={:%Y-%m-%d}/_engagements.jsonl.gz.manifest.json"
 TEST_DAGS = Path(__file__).parent / "dags"
 #: The files of Dags whose runs Airflow's own components make, or take part in.
 COMPONENTS_RUN = (EXAMPLE_DAGS / "zcc_daily.py", EXAMPLE_DAGS / "zcc_counts.py", TEST_DAGS / "deferrable.py", runs.DAGS)
@@ -85,6 +90,7 @@ class Components:
 @pytest.fixture(scope="package")
 def components(
     environment: dict[str, str],
+    s3: S3Server,
     closing: SimulatorServer,
     filling: SimulatorServer,
     tmp_path_factory: pytest.TempPathFactory,
@@ -108,7 +114,9 @@ def components(
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
         "ZCC_TOLD": str(told),
     }
-    today()
+    midnight = today()
+    write_days(environment, [midnight - number * DAY for number in range(2, 11)])
+    make_due(s3, midnight - 2 * DAY)
     begun = datetime.now(UTC)
     commands = (f"connections import {connections}", *runs.COMMANDS)
     everything = environment | openlineage(lineage) | more
@@ -145,6 +153,29 @@ def openlineage(events: Path) -> dict[str, str]:
     }
 
 
+def write_days(environment: dict[str, str], days: list[datetime]) -> None:
+    """Write the objects of days, without an Airflow."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        for day in days:
+            EngagementsToS3Operator(
+                task_id="day",
+                s3_bucket=BUCKET,
+                s3_key=DAILY_KEY.format(day),
+                start=day,
+                end=day + DAY,
+                do_xcom_push=False,
+            ).execute({})
+
+
+def make_due(s3: S3Server, day: datetime) -> None:
+    """Make the object of a day as old as the day."""
+    key = MANIFEST_KEY.format(day)
+    manifest = json.loads(s3.client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    s3.client.put_object(Bucket=BUCKET, Key=key, Body=json.dumps(manifest | {"read_at": manifest["end"]}))
+
+
 def exact(lines: list[str]) -> list[dict[str, Any]]:
     """Parse engagements with every number as it is spelled, in the order of their ids."""
     records = [json.loads(line, parse_int=str, parse_float=str) for line in lines]
@@ -165,6 +196,6 @@ def lineage_of(events: Path, job: str, event_type: str) -> list[dict[str, Any]]:
     return [event for event in found if (event["job"]["name"], event["eventType"]) == (job, event_type)]
 
 
-def keys_of(s3: S3Server) -> set[str]:
-    """List the objects."""
-    return {item["Key"] for item in s3.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])}
+def etags_of(s3: S3Server) -> dict[str, str]:
+    """List the objects with their etags, by key."""
+    return {item["Key"]: item["ETag"] for item in s3.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])}

@@ -22,33 +22,50 @@ from tests.conftest import END
 from tests.documentation.texts import python_samples
 from tests.integration.conftest import (
     BUCKET,
+    COMPONENTS_RUN,
+    DAILY_KEY,
+    DAY,
+    MANIFEST_KEY,
     TEST_DAGS,
     connections_of,
     copy_dags,
+    etags_of,
     exact,
-    keys_of,
     lineage_of,
     lines_of,
+    make_due,
     openlineage,
+    write_days,
 )
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import Config, ZoomSimulator
 from tests.zoom_simulator.server import SimulatorServer
 
-DAY = timedelta(days=1)
 #: What the Dags of the documentation are for.
 DOCUMENTED_BUCKET = "my-lake"
-DAILY_KEY = "zoom/engagements/date={:%Y-%m-%d}/engagements.jsonl.gz"
-#: No two Dags write the same key.
-DAILY = [datetime(2026, 10, day, tzinfo=UTC) for day in (27, 28, 29)]
-BACKFILL = [datetime(2026, 10, day, tzinfo=UTC) for day in (30, 31)]
-TRAILING_WEEK = [datetime(2026, 11, day, tzinfo=UTC) for day in range(1, 8)]
+#: Of the two weeks before END, ``zcc_backfill`` has the first three days, and ``zcc_daily`` looks at the others.
+DAYS = [END - number * DAY for number in range(14, 0, -1)]
+BACKFILL = DAYS[:3]
+BACKFILL_PARAMS = json.dumps({"from": f"{BACKFILL[0]:%Y-%m-%d}", "to": f"{BACKFILL[-1]:%Y-%m-%d}"})
+#: What the days are, before a Dag runs. All others are complete, but for the two that ``zcc_daily`` is run for.
+NOT_YET = BACKFILL[::2]
+MISSING, SHORT, BY_HAND, DUE, *DAILY = DAYS[-6:]
+#: The days that each task reads, and whether its object changes.
+READ = {
+    ("zcc_daily", "engagements_to_s3"): dict.fromkeys(DAILY, True),
+    ("zcc_daily", "read_again"): {MISSING: True, SHORT: True, BY_HAND: True, DUE: False},
+    ("zcc_backfill", "engagements_to_s3"): dict.fromkeys(NOT_YET, True),
+}
 HOUR = datetime(2026, 11, 4, 11, tzinfo=UTC)
 #: A run of each documented Dag, the interval that it is for, and the object that it writes.
 DOCUMENTED = {
     "zoom@2026-11-03T00:00:00Z": (
         "2026-11-02T00:00:00Z/2026-11-03T00:00:00Z",
         "zoom/engagements/date=2026-11-02/engagements.jsonl.gz",
+    ),
+    "zoom_check_and_read@2026-11-02T00:00:00Z": (
+        "2026-11-01T00:00:00Z/2026-11-02T00:00:00Z",
+        "zoom/engagements/date=2026-11-01/engagements.jsonl.gz",
     ),
     "zoom_on_demand@": (
         "2026-11-02T00:00:00Z/2026-11-03T00:00:00Z",
@@ -60,16 +77,21 @@ DOCUMENTED = {
     ),
 }
 RUNS = {
-    **{f"daily {day:%d}": f"zcc_daily@{(day + DAY).isoformat()}" for day in DAILY},
+    "daily": f"zcc_daily@{DAILY[1].isoformat()}",
+    "next daily": f"zcc_daily@{END.isoformat()}",
     "hourly": f"zcc_hourly@{(HOUR + timedelta(hours=1)).isoformat()}",
-    "trailing week": f"zcc_trailing_week@{(TRAILING_WEEK[-1] + DAY).isoformat()}",
-    "backfill": 'zcc_backfill_month@@{"month": "2026-10", "first_day": 30, "last_day": 31}',
+    "backfill": f"zcc_backfill@@{BACKFILL_PARAMS}",
+    # At another time, or it would replace the first one.
+    "same backfill": f"zcc_backfill@{END.isoformat()}@{BACKFILL_PARAMS}",
     **{run: run for run in DOCUMENTED},
+    "alert": "zoom_alert@2026-11-03T07:00:00Z",
     "wrong": "wrong@2026-11-04T00:00:00Z",
     "zero length": "wrong_zero_length_interval@2026-11-04T00:00:00Z",
     "no interval": "wrong_no_interval@",
     "sensor modes": "sensor_modes@2026-11-05T00:00:00Z",
 }
+#: Runs in which a task is to fail.
+FAILING = ("alert", "wrong", "zero length", "no interval", "sensor modes")
 #: What a task that is given something wrong reports: the cause, and the remedy.
 REPORTED = {
     "wrong_secret": ("Invalid client_id or client_secret", "Check the connection's login"),
@@ -122,23 +144,36 @@ def lineage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def before(environment: dict[str, str], zoom: SimulatorServer, s3: S3Server) -> dict[str, str]:
+    """The etags of what is in S3 before a Dag runs."""
+    zoom.simulator.history.now = SHORT + DAY / 2
+    write_days(environment, [SHORT])
+    zoom.simulator.history.now = None
+    write_days(environment, [day for day in DAYS if day not in (*NOT_YET, MISSING, SHORT, *DAILY)])
+    make_due(s3, DUE)
+    s3.client.create_bucket(Bucket=DOCUMENTED_BUCKET)
+    for key in ("exists", DAILY_KEY.format(BY_HAND)):
+        s3.client.put_object(Bucket=BUCKET, Key=key, Body=OLD)
+    return etags_of(s3)
+
+
+@pytest.fixture(scope="module")
 def airflow(
+    before: dict[str, str],  # noqa: ARG001
     environment: dict[str, str],
     wrong_connections: dict[str, str],
     lineage: Path,
-    s3: S3Server,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[AirflowProcess]:
     """An Airflow that has run all Dags, over buckets that held something already."""
     folder = tmp_path_factory.mktemp("airflow") / "dags"
     copy_dags(folder, *EXAMPLE_DAGS.glob("*.py"), TEST_DAGS / "wrong.py", TEST_DAGS / "sensor_modes.py")
     for number, (_, sample) in enumerate(python_samples()):
-        if any(f'"{run.partition("@")[0]}"' in sample for run in DOCUMENTED):
+        if any(f'"{run.partition("@")[0]}"' in sample for run in RUNS.values()):
             (folder / f"sample_{number}.py").write_text(sample)
-    s3.client.create_bucket(Bucket=DOCUMENTED_BUCKET)
-    for key in ("exists", *map(DAILY_KEY.format, TRAILING_WEEK)):
-        s3.client.put_object(Bucket=BUCKET, Key=key, Body=OLD)
-    everything = environment | wrong_connections | openlineage(lineage)
+    # A task that fails unexpectedly is retried at once.
+    delay = {"AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0"}
+    everything = environment | wrong_connections | openlineage(lineage) | delay
     with AirflowProcess(folder, everything, commands=KNOWING_ASSETS, runs=[*RUNS.values()]) as process:
         yield process
 
@@ -149,13 +184,13 @@ def report(airflow: AirflowProcess) -> dict[str, dict[str, Any]]:
     return {name: airflow.report[run] for name, run in RUNS.items()}
 
 
-@pytest.mark.parametrize("name", [name for name, run in RUNS.items() if run.startswith("z")])
+@pytest.mark.parametrize("name", [name for name in RUNS if name not in FAILING])
 def test_a_run_succeeds(report: dict[str, dict[str, Any]], name: str) -> None:
     assert report[name]["state"] == "success"
 
 
 @pytest.mark.usefixtures("report")
-@pytest.mark.parametrize("day", DAILY + BACKFILL + TRAILING_WEEK, ids=lambda day: f"{day:%d %b}")
+@pytest.mark.parametrize("day", DAYS, ids=lambda day: f"{day:%d %b}")
 def test_a_day_holds_every_engagement_once(zoom: SimulatorServer, s3: S3Server, day: datetime) -> None:
     written = exact(lines_of(s3, DAILY_KEY.format(day)))
     assert written == exact(zoom.simulator.truth(day, day + DAY))
@@ -165,10 +200,33 @@ def test_a_day_holds_every_engagement_once(zoom: SimulatorServer, s3: S3Server, 
 @pytest.mark.usefixtures("report")
 def test_no_other_day_is_written(s3: S3Server) -> None:
     # All S3 servers of a process have the same buckets; what other tests write is of the days before today.
-    days = {key.split("/")[2] for key in keys_of(s3) if key.startswith("zoom/engagements/")}
-    assert {day for day in days if day < f"date={END:%Y-%m-%d}"} == {
-        f"date={day:%Y-%m-%d}" for day in DAILY + BACKFILL + TRAILING_WEEK
+    days = {key.split("/")[2] for key in etags_of(s3) if key.startswith("zoom/engagements/")}
+    assert {day for day in days if day < f"date={END:%Y-%m-%d}"} == {f"date={day:%Y-%m-%d}" for day in DAYS}
+
+
+@pytest.mark.usefixtures("report")
+def test_what_is_complete_is_not_read_again(before: dict[str, str], s3: S3Server) -> None:
+    now = etags_of(s3)
+    assert {key for key, etag in before.items() if now[key] != etag} == {
+        *map(DAILY_KEY.format, (SHORT, BY_HAND)),
+        *map(MANIFEST_KEY.format, (SHORT, BY_HAND, DUE)),
     }
+
+
+def test_the_check_reports_what_has_to_be_read_and_why(report: dict[str, dict[str, Any]]) -> None:
+    coverage = report["daily"]["xcoms"]["check.coverage"]
+    assert (coverage["intervals"], coverage["complete"]) == (10, 6)
+    statuses = [(datetime.fromisoformat(found["start"]), found["status"]) for found in coverage["to_read"]]
+    assert statuses == [(MISSING, "missing"), (SHORT, "short"), (BY_HAND, "untracked"), (DUE, "due")]
+
+
+@pytest.mark.parametrize(("name", "task_id"), [("next daily", "read_again"), ("same backfill", "engagements_to_s3")])
+def test_where_everything_is_complete_nothing_is_read(
+    report: dict[str, dict[str, Any]], name: str, task_id: str
+) -> None:
+    coverage = report[name]["xcoms"]["check.coverage"]
+    assert coverage["intervals"] == coverage["complete"] > 0
+    assert report[name]["tasks"][task_id]["state"] == "skipped"
 
 
 def test_the_hourly_one_waits_and_then_writes(
@@ -184,18 +242,20 @@ def test_the_hourly_one_waits_and_then_writes(
     assert xcoms["engagements_to_s3.summary"]["start"] == HOUR.isoformat()
 
 
-@pytest.mark.usefixtures("report")
-def test_mapped_tasks_are_named_after_their_day(airflow: AirflowProcess) -> None:
-    names = airflow.rows("select rendered_map_index from task_instance where dag_id = ?", "zcc_trailing_week")
-    assert {name for (name,) in names if name} == {f"{day:%Y-%m-%d}" for day in TRAILING_WEEK}
-
-
-@pytest.mark.usefixtures("report")
-def test_each_day_of_a_backfill_has_an_asset_event_of_its_own(airflow: AirflowProcess) -> None:
+@pytest.mark.parametrize(("dag_id", "task_id"), READ)
+def test_each_day_that_is_read_has_an_asset_event_and_a_mapped_task_its_name(
+    airflow: AirflowProcess, dag_id: str, task_id: str
+) -> None:
+    read = READ[dag_id, task_id]
     table = "asset_event" if AIRFLOW >= (3, 0) else "dataset_event"
-    events = airflow.rows(f"select extra from {table} where source_dag_id = ?", "zcc_backfill_month")
-    uris = {summary["start"]: summary["uri"] for summary in (json.loads(extra) for [extra] in events)}
-    assert uris == {day.isoformat(): f"s3://{BUCKET}/{DAILY_KEY.format(day)}" for day in BACKFILL}
+    events = airflow.rows(f"select extra from {table} where source_dag_id = ? and source_task_id = ?", dag_id, task_id)
+    summaries = [json.loads(extra) for [extra] in events]
+    assert sorted((summary["start"], summary["uri"], summary["changed"]) for summary in summaries) == [
+        (day.isoformat(), f"s3://{BUCKET}/{DAILY_KEY.format(day)}", changed) for day, changed in read.items()
+    ]
+    mapped = "select rendered_map_index from task_instance where dag_id = ? and task_id = ? and map_index >= 0"
+    names = [name for [name] in airflow.rows(mapped, dag_id, task_id)]
+    assert sorted(names) == ([] if set(read) == set(DAILY) else [f"{day:%Y-%m-%d}" for day in read])
 
 
 @pytest.mark.usefixtures("report")
@@ -205,6 +265,11 @@ def test_a_documented_dag_writes_its_interval(zoom: SimulatorServer, s3: S3Serve
     truth = zoom.simulator.truth(*map(datetime.fromisoformat, interval.split("/")))
     ids = [record["engagement_id"] for record in exact(lines_of(s3, key, DOCUMENTED_BUCKET))]
     assert ids == [record["engagement_id"] for record in exact(truth)]
+
+
+def test_every_example_is_run() -> None:
+    run = {run.partition("@")[0] for run in RUNS.values()}
+    assert {path.stem for path in EXAMPLE_DAGS.glob("*.py")} <= run | {path.stem for path in COMPONENTS_RUN}
 
 
 def log_contains(log: str, cause: str, remedy: str) -> bool:
@@ -231,13 +296,24 @@ def test_a_run_without_an_interval_fails_at_once_and_says_what_to_do(
     assert log_contains(airflow.log, cause, "CronDataIntervalTimetable")
 
 
+def test_the_documented_alert_fails_at_once_and_says_what_to_read(
+    report: dict[str, dict[str, Any]], airflow: AirflowProcess
+) -> None:
+    assert report["alert"]["tasks"]["check"] == {"state": "failed", "tries": 1}
+    key = "zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz"
+    first, after = "2026-10-03T00:00:00+00:00", "2026-10-25T00:00:00+00:00"
+    found = f"22 of 30 intervals of {key} are not in S3 as Zoom has them:"
+    assert log_contains(airflow.log, found, f"{first} missing 0 0")
+    assert log_contains(airflow.log, f"Read them from {first} to {after}:", "run a Dag with this check")
+
+
 @pytest.mark.usefixtures("report")
 def test_what_is_known_beforehand_costs_no_request_and_nothing_is_written(
     zoom_of_wrong_tasks: SimulatorServer, s3: S3Server
 ) -> None:
     # Only the unknown queue is known to Zoom alone.
     assert zoom_of_wrong_tasks.simulator.stats.api_requests == 1
-    assert not {key for key in keys_of(s3) if key.startswith("wrong/")}
+    assert not {key for key in etags_of(s3) if key.startswith("wrong/")}
     assert s3.client.get_object(Bucket=BUCKET, Key="exists")["Body"].read() == OLD
     assert "Uploads" not in s3.client.list_multipart_uploads(Bucket=BUCKET)
 

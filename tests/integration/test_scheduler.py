@@ -88,6 +88,22 @@ class TestCounts:
         for pair, engagements in counts.items():
             assert f"{start}  {pair[0]:12} {pair[1]:32} {engagements:8}" in counted.log
 
+    @pytest.mark.usefixtures("counted")
+    def test_what_was_read_again_without_a_change_is_not_counted(self, components: Components) -> None:
+        query = """
+            select task_instance.state from task_instance join dag_run using (dag_id, run_id)
+            where dag_id = 'zcc_counts' and run_type = ? order by dag_run.id
+        """
+
+        def states() -> list[str]:
+            return [state for [state] in components.airflow.rows(query, ASSET_TRIGGERED)]
+
+        # The day that the run is for, and the one that was due for another read.
+        components.airflow.wait_until(
+            "two runs of zcc_counts", lambda: sum(state in ("success", "failed", "skipped") for state in states()) == 2
+        )
+        assert states() == ["success", "skipped"]
+
     def test_without_an_event_it_fails_at_once_and_says_what_to_do(self, counted: Counted) -> None:
         assert counted.untriggered["tasks"] == {"count_by_channel_and_queue": {"state": "failed", "tries": 1}}
         assert "No event names an object to count. Let zcc_daily run" in counted.log
