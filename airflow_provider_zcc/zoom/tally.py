@@ -18,8 +18,8 @@ from airflow_provider_zcc.zoom.window import Window, possible_instants
 
 log = logging.getLogger(__name__)
 
-#: Windows of which the records are remembered, by a hash of 8 bytes each: in most cases, less than 10 MB.
-_REMEMBERED_WINDOWS = 500
+#: Windows of which the records are remembered, by a hash of 8 bytes each: about a megabyte.
+_REMEMBERED_WINDOWS = 50
 
 
 @dataclass
