@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from array import array
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +38,20 @@ class RecordBatch(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True)
+class Returned:
+    """What Zoom returned for one window, small enough to be kept for many.
+
+    :param hashes: of the identities of the records, in any reading.
+    :param left_to_next: how many of these start in the second of the window's end, and belong to the next one.
+    :param duplicates: records that Zoom returned more than once in the same reading.
+    """
+
+    hashes: array[int]
+    left_to_next: int
+    duplicates: int
+
+
+@dataclass(frozen=True)
 class _Reading:
     """How it ended to read a window once, from its first page on.
 
@@ -57,18 +72,20 @@ class Pagination:
     :param request: returns the first page for None, and the next page for a page token.
     :param window: the window.
     :param fail_if_incomplete: raise, rather than log a warning, if records are still missing after reading again.
-    :ivar identities: of the records that Zoom returned, in any reading.
-    :ivar left_to_next: how many of these start in the second of the window's end, and belong to the next one.
-    :ivar duplicates: records that Zoom returned more than once in the same reading.
     """
 
     def __init__(self, request: Callable[[str | None], Page], window: Window, *, fail_if_incomplete: bool) -> None:
-        self.identities: set[Identity] = set()
-        self.left_to_next = 0
-        self.duplicates = 0
+        self._identities: set[Identity] = set()
+        self._left_to_next = 0
+        self._duplicates = 0
         self._request = request
         self._window = window
         self._fail_if_incomplete = fail_if_incomplete
+
+    @property
+    def returned(self) -> Returned:
+        """What Zoom has returned so far."""
+        return Returned(array("q", map(hash, self._identities)), self._left_to_next, self._duplicates)
 
     def pages(self, page: Page) -> Iterator[list[RecordBatch]]:
         """Yield the new records of each page, before the next page is requested.
@@ -79,11 +96,11 @@ class Pagination:
         """
         expired_readings = incomplete_readings = 0
         while True:
-            known = len(self.identities)
+            known = len(self._identities)
             reading = yield from self._read_once(page)
             if reading.problem is None:
                 return
-            if len(self.identities) > known:
+            if len(self._identities) > known:
                 expired_readings = incomplete_readings = 0
             if reading.expired:
                 expired_readings += 1
@@ -130,15 +147,15 @@ class Pagination:
         new: list[tuple[bool, Record]] = []
         for record in page.records:
             if record.identity in in_this_reading:
-                self.duplicates += 1
+                self._duplicates += 1
                 continue
             in_this_reading.add(record.identity)
-            if record.identity in self.identities:
+            if record.identity in self._identities:
                 continue
-            self.identities.add(record.identity)
+            self._identities.add(record.identity)
             place = self._window.place(record.start_time)
             if place is Place.NEXT:
-                self.left_to_next += 1
+                self._left_to_next += 1
             else:
                 new.append((place is Place.IN_DOUBT, record))
         return [
@@ -146,8 +163,8 @@ class Pagination:
         ]
 
     def _problem(self, page: Page, total: int) -> str | None:
-        if len(self.identities) < total:
-            return f"Zoom reports {total} engagements from {self._span} but returned {len(self.identities)}."
+        if len(self._identities) < total:
+            return f"Zoom reports {total} engagements from {self._span} but returned {len(self._identities)}."
         starts, ends = (possible_instants(echo, self._window.timezone) for echo in page.range)
         if _all_after(starts, self._window.start) or _all_before(ends, self._window.end):
             return f"Zoom returned only a part of {self._span}."

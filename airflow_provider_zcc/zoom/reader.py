@@ -32,7 +32,7 @@ from airflow_provider_zcc.zoom.client import ZoomClient
 from airflow_provider_zcc.zoom.errors import ReadCancelled
 from airflow_provider_zcc.zoom.jsonl import Chunk, JsonLinesEncoder
 from airflow_provider_zcc.zoom.page import Page, Record, parse_page
-from airflow_provider_zcc.zoom.pagination import Pagination
+from airflow_provider_zcc.zoom.pagination import Pagination, Returned
 from airflow_provider_zcc.zoom.query import PATH, Query
 from airflow_provider_zcc.zoom.rate_limiter import Priority
 from airflow_provider_zcc.zoom.splitting import records_per_window, split_if_large, windows_to_fill_rate
@@ -56,7 +56,7 @@ class _WindowState:
     :param first_page_read: whether its first page has arrived.
     :param total: Zoom's count of its records; None if it is unknown.
     :param records_left: records that are still to be read.
-    :param output: chunks; after them, the pagination that returned all records, or else the parts to read instead.
+    :param output: chunks; after them, what Zoom returned, or else the parts to read instead.
     """
 
     window: Window
@@ -65,7 +65,7 @@ class _WindowState:
     first_page_read: bool = False
     total: int | None = None
     records_left: int = 0
-    output: queue.SimpleQueue[Chunk | Pagination | list[_WindowState]] = field(default_factory=queue.SimpleQueue)
+    output: queue.SimpleQueue[Chunk | Returned | list[_WindowState]] = field(default_factory=queue.SimpleQueue)
 
 
 class EngagementReader:
@@ -142,7 +142,7 @@ class EngagementReader:
                 self._taken_bytes += item.waiting_bytes
                 yield item
                 yield from self._encoded(self._tally.new_records(state.window, item.in_doubt))
-            if isinstance(item, Pagination):
+            if isinstance(item, Returned):
                 yield from self._encoded(self._tally.close(state.window, state.total, item))
             else:
                 yield from self._in_order(item)
@@ -219,7 +219,7 @@ class EngagementReader:
                 for chunk in encoder.encode_batch(batch):
                     self._put(state, chunk)
         self._put(state, encoder.flush())
-        state.output.put(pagination)
+        state.output.put(pagination.returned)
 
     def _put(self, state: _WindowState, chunk: Chunk) -> None:
         """Hand a chunk to the consumer; if too much waits already, only when the consumer has nothing else to take."""

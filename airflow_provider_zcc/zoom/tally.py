@@ -12,7 +12,7 @@ from datetime import datetime
 from airflow_provider_zcc.zoom.errors import IncompleteResponse
 from airflow_provider_zcc.zoom.jsonl import Chunk
 from airflow_provider_zcc.zoom.page import Identity, Record
-from airflow_provider_zcc.zoom.pagination import Pagination
+from airflow_provider_zcc.zoom.pagination import Returned
 from airflow_provider_zcc.zoom.query import Query
 from airflow_provider_zcc.zoom.window import Window, possible_instants
 
@@ -92,22 +92,22 @@ class Tally:
                 self._counts.outside_interval += 1
         return new
 
-    def close(self, window: Window, total: int | None, pagination: Pagination) -> list[Record]:
+    def close(self, window: Window, total: int | None, returned: Returned) -> list[Record]:
         """Count a window that was read and has no more chunks.
 
         :param window: the window.
         :param total: Zoom's count for it; None if it is unknown.
-        :param pagination: what it returned.
+        :param returned: what Zoom returned for it.
         :return: records that were held back until now, and that this window has not returned.
         """
-        self._counts.duplicates_dropped += pagination.duplicates
-        self._records_in_parts += max(total or 0, len(pagination.identities))
+        self._counts.duplicates_dropped += returned.duplicates
+        self._records_in_parts += max(total or 0, len(returned.hashes))
         # Zoom's bounds are inclusive, so what starts at the end of a window is counted in the next one too.
         if window.end in self._ends_of_query_windows:
-            self._records_at_these_ends += pagination.left_to_next
+            self._records_at_these_ends += returned.left_to_next
         else:
-            self._records_in_parts -= pagination.left_to_next
-        self._closed.append((window, array("q", map(hash, pagination.identities))))
+            self._records_in_parts -= returned.left_to_next
+        self._closed.append((window, returned.hashes))
         return self._no_longer_held_back(window)
 
     def counts_at_least(self, totals: Sequence[int | None]) -> bool:
