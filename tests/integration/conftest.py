@@ -55,7 +55,8 @@ def s3() -> Iterator[S3Server]:
 def environment(zoom: SimulatorServer, s3: S3Server) -> dict[str, str]:
     """What every Airflow needs to know."""
     connections = connections_of({"ZCC_DEFAULT": zoom.connection, "AWS_DEFAULT": s3.connection})
-    return {"AIRFLOW_VAR_ZCC_BUCKET": BUCKET, **connections}
+    # On a busy machine a task may fail before it starts. Airflow's own delay is five minutes.
+    return {"AIRFLOW_VAR_ZCC_BUCKET": BUCKET, "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1", **connections}
 
 
 @pytest.fixture(scope="package")

@@ -171,9 +171,7 @@ def airflow(
     for number, (_, sample) in enumerate(python_samples()):
         if any(f'"{run.partition("@")[0]}"' in sample for run in RUNS.values()):
             (folder / f"sample_{number}.py").write_text(sample)
-    # A task that fails unexpectedly is retried at once.
-    delay = {"AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0"}
-    everything = environment | wrong_connections | openlineage(lineage) | delay
+    everything = environment | wrong_connections | openlineage(lineage)
     with AirflowProcess(folder, everything, commands=KNOWING_ASSETS, runs=[*RUNS.values()]) as process:
         yield process
 
