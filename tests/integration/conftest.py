@@ -55,7 +55,8 @@ def s3() -> Iterator[S3Server]:
 def environment(zoom: SimulatorServer, s3: S3Server) -> dict[str, str]:
     """What every Airflow needs to know."""
     connections = connections_of({"ZCC_DEFAULT": zoom.connection, "AWS_DEFAULT": s3.connection})
-    return {"AIRFLOW_VAR_ZCC_BUCKET": BUCKET, **connections}
+    # On a busy machine a task may fail before it starts. Airflow's own delay is five minutes.
+    return {"AIRFLOW_VAR_ZCC_BUCKET": BUCKET, "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1", **connections}
 
 
 @pytest.fixture(scope="package")
@@ -115,7 +116,7 @@ def components(
         "ZCC_TOLD": str(told),
     }
     midnight = today()
-    write_days(environment, [midnight - number * DAY for number in range(2, 11)])
+    write(environment, [midnight - number * DAY for number in range(2, 11)])
     make_due(s3, midnight - 2 * DAY)
     begun = datetime.now(UTC)
     commands = (f"connections import {connections}", *runs.COMMANDS)
@@ -153,18 +154,18 @@ def openlineage(events: Path) -> dict[str, str]:
     }
 
 
-def write_days(environment: dict[str, str], days: list[datetime]) -> None:
-    """Write the objects of days, without an Airflow."""
+def write(environment: dict[str, str], starts: list[datetime], key: str = DAILY_KEY, length: timedelta = DAY) -> None:
+    """Write the objects of intervals, without an Airflow."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        for day in days:
+        for start in starts:
             EngagementsToS3Operator(
-                task_id="day",
+                task_id="write",
                 s3_bucket=BUCKET,
-                s3_key=DAILY_KEY.format(day),
-                start=day,
-                end=day + DAY,
+                s3_key=key.format(start),
+                start=start,
+                end=start + length,
                 do_xcom_push=False,
             ).execute({})
 

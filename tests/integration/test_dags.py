@@ -35,7 +35,7 @@ from tests.integration.conftest import (
     lines_of,
     make_due,
     openlineage,
-    write_days,
+    write,
 )
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import Config, ZoomSimulator
@@ -56,7 +56,10 @@ READ = {
     ("zcc_daily", "read_again"): {MISSING: True, SHORT: True, BY_HAND: True, DUE: False},
     ("zcc_backfill", "engagements_to_s3"): dict.fromkeys(NOT_YET, True),
 }
-HOUR = datetime(2026, 11, 4, 11, tzinfo=UTC)
+#: Those that ``zcc_hourly`` looks at. The last is the one that it is run for.
+HOURS = [datetime(2026, 11, 3, 12, tzinfo=UTC) + timedelta(hours=number) for number in range(24)]
+MISSING_HOUR, HOUR = HOURS[5], HOURS[-1]
+HOURLY_KEY = "zoom/engagements/date={0:%Y-%m-%d}/hour={0:%H}/engagements.jsonl.gz"
 #: A run of each documented Dag, the interval that it is for, and the object that it writes.
 DOCUMENTED = {
     "zoom@2026-11-03T00:00:00Z": (
@@ -147,10 +150,11 @@ def lineage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def before(environment: dict[str, str], zoom: SimulatorServer, s3: S3Server) -> dict[str, str]:
     """The etags of what is in S3 before a Dag runs."""
     zoom.simulator.history.now = SHORT + DAY / 2
-    write_days(environment, [SHORT])
+    write(environment, [SHORT])
     zoom.simulator.history.now = None
-    write_days(environment, [day for day in DAYS if day not in (*NOT_YET, MISSING, SHORT, *DAILY)])
+    write(environment, [day for day in DAYS if day not in (*NOT_YET, MISSING, SHORT, *DAILY)])
     make_due(s3, DUE)
+    write(environment, [hour for hour in HOURS if hour not in (MISSING_HOUR, HOUR)], HOURLY_KEY, timedelta(hours=1))
     s3.client.create_bucket(Bucket=DOCUMENTED_BUCKET)
     for key in ("exists", DAILY_KEY.format(BY_HAND)):
         s3.client.put_object(Bucket=BUCKET, Key=key, Body=OLD)
@@ -171,9 +175,7 @@ def airflow(
     for number, (_, sample) in enumerate(python_samples()):
         if any(f'"{run.partition("@")[0]}"' in sample for run in RUNS.values()):
             (folder / f"sample_{number}.py").write_text(sample)
-    # A task that fails unexpectedly is retried at once.
-    delay = {"AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0"}
-    everything = environment | wrong_connections | openlineage(lineage) | delay
+    everything = environment | wrong_connections | openlineage(lineage)
     with AirflowProcess(folder, everything, commands=KNOWING_ASSETS, runs=[*RUNS.values()]) as process:
         yield process
 
@@ -195,13 +197,6 @@ def test_a_day_holds_every_engagement_once(zoom: SimulatorServer, s3: S3Server, 
     written = exact(lines_of(s3, DAILY_KEY.format(day)))
     assert written == exact(zoom.simulator.truth(day, day + DAY))
     assert [record["start_time"] for record in written].count(f"{day:%Y-%m-%d}T00:00:00Z") == 3
-
-
-@pytest.mark.usefixtures("report")
-def test_no_other_day_is_written(s3: S3Server) -> None:
-    # All S3 servers of a process have the same buckets; what other tests write is of the days before today.
-    days = {key.split("/")[2] for key in etags_of(s3) if key.startswith("zoom/engagements/")}
-    assert {day for day in days if day < f"date={END:%Y-%m-%d}"} == {f"date={day:%Y-%m-%d}" for day in DAYS}
 
 
 @pytest.mark.usefixtures("report")
@@ -229,17 +224,16 @@ def test_where_everything_is_complete_nothing_is_read(
     assert report[name]["tasks"][task_id]["state"] == "skipped"
 
 
-def test_the_hourly_one_waits_and_then_writes(
+def test_the_hourly_one_writes_its_hour_and_one_that_is_missing(
     report: dict[str, dict[str, Any]], zoom: SimulatorServer, s3: S3Server
 ) -> None:
-    assert list(report["hourly"]["tasks"]) == ["wait_for_engagements", "engagements_to_s3"]
-    truth = zoom.simulator.truth(HOUR, HOUR + timedelta(hours=1))
-    key = "zoom/engagements/date=2026-11-04/hour=11/engagements.jsonl.gz"
-    assert exact(lines_of(s3, key)) == exact(truth)
+    for hour in (MISSING_HOUR, HOUR):
+        truth = zoom.simulator.truth(hour, hour + timedelta(hours=1))
+        assert exact(lines_of(s3, HOURLY_KEY.format(hour))) == exact(truth) != []
     xcoms = report["hourly"]["xcoms"]
-    assert xcoms["engagements_to_s3.return_value"] == f"s3://{BUCKET}/{key}"
-    assert xcoms["engagements_to_s3.summary"]["records"] == len(truth) > 0
+    assert xcoms["engagements_to_s3.return_value"] == f"s3://{BUCKET}/{HOURLY_KEY.format(HOUR)}"
     assert xcoms["engagements_to_s3.summary"]["start"] == HOUR.isoformat()
+    assert [found["start"] for found in xcoms["check.coverage"]["to_read"]] == [MISSING_HOUR.isoformat()]
 
 
 @pytest.mark.parametrize(("dag_id", "task_id"), READ)
@@ -302,7 +296,7 @@ def test_the_documented_alert_fails_at_once_and_says_what_to_read(
     assert report["alert"]["tasks"]["check"] == {"state": "failed", "tries": 1}
     key = "zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz"
     first, after = "2026-10-03T00:00:00+00:00", "2026-10-25T00:00:00+00:00"
-    found = f"22 of 30 intervals of {key} are not in S3 as Zoom has them:"
+    found = f"22 of 30 intervals of {key} are missing, untracked or short:"
     assert log_contains(airflow.log, found, f"{first} missing 0 0")
     assert log_contains(airflow.log, f"Read them from {first} to {after}:", "run a Dag with this check")
 
