@@ -113,7 +113,7 @@ class TestLineage:
     def test_a_run_has_one_input_and_one_output_with_statistics(
         self, counted: Counted, components: Components, zoom: SimulatorServer
     ) -> None:
-        told = completed(components, "zcc_daily.engagements_to_s3")
+        [told] = completed(components, "zcc_daily.engagements_to_s3")
         summary = counted.daily["xcoms"]["engagements_to_s3.summary"]
         [read], [written] = told["inputs"], told["outputs"]
         assert (read["namespace"], read["name"]) == (zoom.url, "v2/contact_center/engagements")
@@ -123,7 +123,8 @@ class TestLineage:
 
     @pytest.mark.skipif(subset is None, reason="openlineage-python before 1.38 cannot say it")
     def test_the_input_has_the_interval(self, counted: Counted, components: Components) -> None:
-        [read] = completed(components, "zcc_daily.engagements_to_s3")["inputs"]
+        [told] = completed(components, "zcc_daily.engagements_to_s3")
+        [read] = told["inputs"]
         summary = counted.daily["xcoms"]["engagements_to_s3.summary"]
         bounds = read["inputFacets"]["subset"]["inputCondition"]
         assert bounds["left"]["right"]["value"] == summary["start"]
@@ -131,17 +132,17 @@ class TestLineage:
 
     @pytest.mark.usefixtures("counted")
     def test_what_the_daily_one_wrote_is_what_the_counts_read(self, components: Components) -> None:
-        daily = completed(components, "zcc_daily.engagements_to_s3")
+        [daily] = completed(components, "zcc_daily.engagements_to_s3")
         counts = completed(components, "zcc_counts.count_by_channel_and_queue")
-        assert names(daily["outputs"]) == names(counts["inputs"])
+        # Days that were read again are counted in a run of their own.
+        assert names(daily["outputs"])[0] in {name for count in counts for name in names(count["inputs"])}
 
 
-def completed(components: Components, job: str) -> dict[str, Any]:
-    """Return the one event of a task that is complete, which is told after its state."""
+def completed(components: Components, job: str) -> list[dict[str, Any]]:
+    """Return the events of a task that is complete, which are sent after its state is set."""
     lineage = components.lineage
     components.airflow.wait_until(f"the lineage of {job}", lambda: lineage_of(lineage, job, "COMPLETE"))
-    [told] = lineage_of(lineage, job, "COMPLETE")
-    return told
+    return lineage_of(lineage, job, "COMPLETE")
 
 
 def names(datasets: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -43,7 +43,8 @@ def read(pages: Pages, *, fail_if_incomplete: bool = True) -> tuple[str, int]:
     """Return the names of the records, and how many duplicates there were."""
     pagination = Pagination(pages, WINDOW, fail_if_incomplete=fail_if_incomplete)
     batches = [batch for page in pagination.pages(pages(None)) for batch in page]
-    return "".join(str(record.identity) for batch in batches for record in batch.records), pagination.returned.duplicates
+    names = "".join(str(record.identity) for batch in batches for record in batch.records)
+    return names, pagination.returned.duplicates
 
 
 EXPIRED = PageTokenExpired("Zoom's page token expired.")
