@@ -31,7 +31,6 @@ from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
 
 QUERY = Query(END - timedelta(days=5), END - timedelta(days=4))
-NUMBER = "+12059300900"
 
 
 def fetch(

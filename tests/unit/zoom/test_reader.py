@@ -111,9 +111,6 @@ def test_few_engagements_cost_no_request_beyond_their_pages(
     assert requests_of(server) == requests
 
 
-# The same output again
-
-
 # Compression
 
 

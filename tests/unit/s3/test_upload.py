@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import pytest
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+)
+
+from airflow_provider_zcc.s3.location import Location
+from airflow_provider_zcc.s3.upload import MIN_PART_SIZE, Upload, s3_errors, upload
+from airflow_provider_zcc.zoom.errors import InvalidQuery
+from tests.unit.conftest import Bucket
+
+#: More than fits into one part.
+LONG = b"x" * 2 * MIN_PART_SIZE
+
+
+def start(bucket: Bucket) -> AbstractContextManager[Upload]:
+    return upload(S3Hook(), Location(bucket.name, "key"), {})
+
+
+def rejected(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "S3's words"}}, "PutObject")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (rejected("AccessDenied"), AirflowException, "AccessDenied: S3's words.*role"),
+        (rejected("InvalidTag"), AirflowFailException, "InvalidTag: S3's words.*extra_args"),
+        (rejected("NoSuchBucket"), AirflowFailException, "bucket does not exist"),
+        (ParamValidationError(report="Words"), InvalidQuery, "Words.*s3_key"),
+        (NoCredentialsError(), AirflowFailException, "no usable credentials"),
+        (ValueError("Words"), AirflowFailException, "Words.*extra of the connection"),
+        (EndpointConnectionError(endpoint_url="https://s3.example"), AirflowException, "s3.example.*network"),
+    ],
+)
+def test_an_error_says_what_to_check_and_is_permanent_if_a_retry_cannot_help(
+    error: Exception, kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words) as raised, s3_errors("aws_default", "Writing s3://bucket/key"):
+        raise error
+
+    assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize("end", [ValueError, KeyboardInterrupt])
+def test_parts_are_discarded_if_the_context_ends_early(bucket: Bucket, end: type[BaseException]) -> None:
+    with pytest.raises(end), start(bucket) as writer:  # noqa: PT012
+        writer.write(LONG)
+        assert len(bucket.unfinished_uploads()) == 1
+        raise end
+
+    assert bucket.unfinished_uploads() == bucket.keys() == []
+
+
+def test_an_upload_that_cannot_be_discarded_is_warned_of(bucket: Bucket, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(KeyError), start(bucket) as writer:  # noqa: PT012
+        writer.write(LONG)
+        [unfinished] = bucket.unfinished_uploads()
+        bucket.client.abort_multipart_upload(Bucket=bucket.name, Key="key", UploadId=unfinished["UploadId"])
+        raise KeyError
+
+    assert "lifecycle rule" in caplog.text
