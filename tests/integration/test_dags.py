@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from tests.airflow_process import EXAMPLE_DAGS, KNOWING_ASSETS, AirflowProcess
@@ -86,6 +87,7 @@ RUNS = {
     "backfill": f"zcc_backfill@@{BACKFILL_PARAMS}",
     # At another time, or it would replace the first one.
     "same backfill": f"zcc_backfill@{END.isoformat()}@{BACKFILL_PARAMS}",
+    "parquet": f'zcc_parquet@@{{"uri": "s3://{BUCKET}/{DAILY_KEY.format(DAILY[0])}"}}',
     **{run: run for run in DOCUMENTED},
     "alert": "zoom_alert@2026-11-03T07:00:00Z",
     "wrong": "wrong@2026-11-04T00:00:00Z",
@@ -234,6 +236,15 @@ def test_the_hourly_one_writes_its_hour_and_one_that_is_missing(
     assert xcoms["engagements_to_s3.return_value"] == f"s3://{BUCKET}/{HOURLY_KEY.format(HOUR)}"
     assert xcoms["engagements_to_s3.summary"]["start"] == HOUR.isoformat()
     assert [found["start"] for found in xcoms["check.coverage"]["to_read"]] == [MISSING_HOUR.isoformat()]
+
+
+@pytest.mark.usefixtures("report")
+def test_a_day_becomes_parquet(zoom: SimulatorServer, s3: S3Server, tmp_path: Path) -> None:
+    key = f"parquet/{DAILY_KEY.format(DAILY[0])}".replace(".jsonl.gz", ".parquet")
+    s3.client.download_file(BUCKET, key, str(tmp_path / "day.parquet"))
+    written = duckdb.sql(f"SELECT engagement_id FROM '{tmp_path}/day.parquet'").fetchall()
+    truth = exact(zoom.simulator.truth(DAILY[0], DAILY[0] + DAY))
+    assert sorted(written) == [(record["engagement_id"],) for record in truth]
 
 
 @pytest.mark.parametrize(("dag_id", "task_id"), READ)
