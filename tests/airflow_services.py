@@ -34,7 +34,7 @@ def today() -> datetime:
 
 
 class RunningAirflow(AirflowProcess):
-    """An Airflow whose own components make the runs that are due, and run them and those that are asked for.
+    """An Airflow whose own components make the runs that are due, and run them and those that are requested.
 
     No Dag is paused, and all are known when it is entered.
 

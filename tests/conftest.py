@@ -51,7 +51,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
 
 @pytest.fixture(scope="session")
 def standing_server() -> Iterator[Callable[[int], SimulatorServer]]:
-    """Return the server of a number, started when it is first asked for: to stop one takes longer than most tests."""
+    """Return the server of a number, started when it is first needed: stopping one takes longer than most tests."""
     with ExitStack() as stack:
         servers: list[SimulatorServer] = []
 

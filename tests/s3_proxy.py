@@ -38,7 +38,7 @@ class S3Fault:
     :param seconds: how much later the response comes.
     :param reset: the connection is reset instead of a response.
     :param before: what is done first.
-    :param befell: how many requests were affected.
+    :param affected: how many requests were affected.
     """
 
     operation: str
@@ -49,7 +49,7 @@ class S3Fault:
     seconds: float = 0.0
     reset: bool = False
     before: Callable[[], object] | None = None
-    befell: int = 0
+    affected: int = 0
 
 
 class S3Proxy:
@@ -102,6 +102,6 @@ class S3Proxy:
                 part = request.args.get("partNumber", type=int)
                 if fault.operation == operation and fault.part in (None, part) and fault.times:
                     fault.times -= 1
-                    fault.befell += 1
+                    fault.affected += 1
                     return fault
         return None

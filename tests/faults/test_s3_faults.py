@@ -19,7 +19,7 @@ from tests.faults.conftest import (
     engagements_of_a_day,
 )
 from tests.s3_proxy import S3Fault, S3Proxy
-from tests.unit.conftest import Bucket, StartZoom, asked_nothing
+from tests.unit.conftest import Bucket, StartZoom, no_request_was_sent
 
 #: How an upload is compressed so that it is one request, or several.
 WHOLE, IN_PARTS = "gzip", "none"
@@ -115,9 +115,9 @@ def test_a_fault_ends_in_all_records_or_in_one_error(
     server = start_zoom(engagements)
     s3.faults = [S3Fault(**fault) for fault in faults]
     run_into(engagements, ending, compression=upload)
-    assert [fault for fault in s3.faults if not fault.befell] == []
+    assert [fault for fault in s3.faults if not fault.affected] == []
     before_zoom = ending.error is not None and s3.faults[0].operation == "HeadBucket"
-    assert asked_nothing(server) == before_zoom
+    assert no_request_was_sent(server) == before_zoom
 
 
 def test_an_s3_that_does_not_respond_is_given_up(

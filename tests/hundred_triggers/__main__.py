@@ -140,7 +140,7 @@ class Triggers:
         starts = [FIRST + number * HOUR for number in range(TRIGGERS)]
         arrival = Fault("arrival", details={"starts": starts})
         self._simulator.faults = [arrival]
-        self._airflow.wait_until("the arrival", lambda: arrival.befell)
+        self._airflow.wait_until("the arrival", lambda: arrival.affected)
         arrived, seconds = time.monotonic(), list[float]()
 
         def all_have_come() -> bool:

@@ -77,15 +77,15 @@ def filling() -> Iterator[SimulatorServer]:
 class Components:
     """The Airflow that runs by itself.
 
-    :param begun: when Airflow was first asked for a run, on a day that lasts.
+    :param begun: when the first run was requested, on a day that lasts.
     :param lineage: where OpenLineage's events go, a line each.
-    :param told: where the Dags of ``intervals`` write down what they read.
+    :param reported: where the Dags of ``intervals`` write down what they read.
     """
 
     airflow: RunningAirflow
     begun: datetime
     lineage: Path
-    told: Path
+    reported: Path
 
 
 @pytest.fixture(scope="package")
@@ -101,8 +101,10 @@ def components(
     Of the connections, those of the sensors that wait until something happens are in its database.
     """
     folder = tmp_path_factory.mktemp("components")
-    dags, connections, lineage, told = (folder / name for name in ("dags", "connections.json", "lineage.jsonl", "told"))
-    told.mkdir()
+    dags, connections, lineage, reported = (
+        folder / name for name in ("dags", "connections.json", "lineage.jsonl", "reported")
+    )
+    reported.mkdir()
     copy_dags(dags, *COMPONENTS_RUN)
     connections.write_text(json.dumps({"zcc_closing": closing.connection, "zcc_filling": filling.connection}))
     more = {
@@ -113,7 +115,7 @@ def components(
         # So long a triggerer may be silent before another one takes its triggers.
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "3",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-        "ZCC_TOLD": str(told),
+        "ZCC_REPORTED": str(reported),
     }
     midnight = today()
     write(environment, [midnight - number * DAY for number in range(2, 11)])
@@ -126,7 +128,7 @@ def components(
         airflow.trigger("zcc_counts")
         for way in runs.TRIGGERED:
             airflow.trigger(way, runs.DATE)
-        yield Components(airflow, begun, lineage, told)
+        yield Components(airflow, begun, lineage, reported)
 
 
 def connections_of(connections: dict[str, dict[str, object]]) -> dict[str, str]:

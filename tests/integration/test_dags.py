@@ -126,7 +126,7 @@ def zoom_of_wrong_tasks(zoom: SimulatorServer) -> Iterator[SimulatorServer]:
 @pytest.fixture(scope="module")
 def wrong_connections(zoom: SimulatorServer, zoom_of_wrong_tasks: SimulatorServer) -> Iterator[dict[str, str]]:
     scopeless = Config(scopes=("user:read:admin",))
-    powerless = Config(refusal=(403, {"code": 9001, "message": "The user is missing privileges on their role."}))
+    powerless = Config(rejection=(403, {"code": 9001, "message": "The user is missing privileges on their role."}))
     with (
         SimulatorServer(ZoomSimulator(zoom.simulator.engagements, scopeless)) as without_scope,
         SimulatorServer(ZoomSimulator(zoom.simulator.engagements, powerless)) as without_role,
@@ -331,10 +331,10 @@ def test_the_sensor_waits_in_both_modes_and_filters_are_templated(
         "poke": "success",
         "reschedule": "success",
         "too_many": "skipped",
-        "refused": "failed",
+        "rejected": "failed",
         "write": "success",
     }
-    assert tasks["refused"]["tries"] == 1
+    assert tasks["rejected"]["tries"] == 1
     start = datetime(2026, 11, 4, tzinfo=UTC)
     truth = zoom.simulator.truth(start, start + DAY, channel="voice", consumer_number=CONSUMER_NUMBER)
     assert truth

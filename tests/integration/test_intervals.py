@@ -1,10 +1,10 @@
 """
 Which interval is read in each way that a run comes to be, on the Airflow that is installed.
 
-The runs are Airflow's own. Its scheduler makes those of schedules and assets, and runs them; so it does those that are
-asked for, of the REST API as the page does (on Airflow 2 on the command line), with ``airflow dags trigger`` and with
-``airflow backfill create`` (on Airflow 2 ``airflow dags backfill``, which runs them itself). Only ``dag.test()`` is run
-by :mod:`tests.run_airflow`. What comes of them is compared with ``seen/``, of which ``docs/intervals-seen.md`` is made.
+The runs are Airflow's own. Its scheduler makes those of schedules and assets. Others are requested through the REST
+API, as the page does it (on Airflow 2 on the command line), with ``airflow dags trigger`` and with ``airflow backfill
+create`` (on Airflow 2 ``airflow dags backfill``, which runs them itself). Only ``dag.test()`` is run by
+:mod:`tests.run_airflow`. What comes of them is compared with ``seen/``, of which ``docs/intervals-seen.md`` is made.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ READINGS = ("alone", "interval_length")
 
 
 @pytest.fixture(scope="module")
-def told(components: Components) -> dict[str, dict[str, Any]]:
+def reported(components: Components) -> dict[str, dict[str, Any]]:
     """What the tasks wrote down."""
     for way in RAN:
-        components.airflow.wait_until(f"a run of {way}", (components.told / f"{way}.json").exists)
-    return {way: json.loads((components.told / f"{way}.json").read_text()) for way in RAN}
+        components.airflow.wait_until(f"a run of {way}", (components.reported / f"{way}.json").exists)
+    return {way: json.loads((components.reported / f"{way}.json").read_text()) for way in RAN}
 
 
 @pytest.fixture(scope="module")
-def outcomes(components: Components, told: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def outcomes(components: Components, reported: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """What is compared and shown: times, or the first words of an error."""
     return {
         way: {name: in_words(said[name], datetime.fromisoformat(said["due"]), components.begun) for name in READINGS}
-        for way, said in told.items()
+        for way, said in reported.items()
     }
 
 
@@ -91,10 +91,10 @@ def test_a_run_reads_what_the_table_says(outcomes: dict[str, dict[str, Any]], wa
 
 
 def test_what_is_read_is_an_interval_and_all_that_zoom_has_there(
-    told: dict[str, dict[str, Any]], zoom: SimulatorServer
+    reported: dict[str, dict[str, Any]], zoom: SimulatorServer
 ) -> None:
     counted = []
-    for outcome in (said[name] for said in told.values() for name in READINGS):
+    for outcome in (said[name] for said in reported.values() for name in READINGS):
         if "error" not in outcome:
             start, end = (datetime.fromisoformat(outcome[bound]) for bound in ("start", "end"))
             counted.append(len(list(zoom.simulator.truth(start, end))))
@@ -105,11 +105,11 @@ def test_what_is_read_is_an_interval_and_all_that_zoom_has_there(
 
 @pytest.mark.skipif(bool(RECORD), reason="it is being recorded")
 @pytest.mark.parametrize("way", RAN)
-def test_an_interval_in_the_table_is_over_when_the_run_is_due(told: dict[str, dict[str, Any]], way: str) -> None:
-    due = datetime.fromisoformat(told[way]["due"])
+def test_an_interval_in_the_table_is_over_when_the_run_is_due(reported: dict[str, dict[str, Any]], way: str) -> None:
+    due = datetime.fromisoformat(reported[way]["due"])
     for name in READINGS:
         if isinstance(seen()[way][name], list):
-            assert datetime.fromisoformat(told[way][name]["end"]) <= due
+            assert datetime.fromisoformat(reported[way][name]["end"]) <= due
 
 
 @pytest.mark.skipif(bool(RECORD), reason="it is being recorded")

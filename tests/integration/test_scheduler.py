@@ -17,7 +17,7 @@ from tests.s3_server import S3Server
 from tests.zoom_simulator.server import SimulatorServer
 
 #: Those of the sensors that wait until something happens on Zoom's side.
-LONG_WAITING = ("stable", "refused", "refused_softly", "longest")
+LONG_WAITING = ("stable", "rejected", "rejected_softly", "longest")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def waited(
     airflow.wait_until("checks of the triggerer", lambda: stats.api_requests >= 3)
     airflow.kill("triggerer")
     before = stats.api_requests
-    closing.simulator.config.refusal = (403, {"code": 9001, "message": "No permission."})
+    closing.simulator.config.rejection = (403, {"code": 9001, "message": "No permission."})
     airflow.start("second-triggerer", "triggerer")
     airflow.wait_until("checks of the second triggerer", lambda: stats.api_requests >= before + 2)
     filling.simulator.__init__(zoom.simulator.engagements)  # type: ignore[misc]
@@ -113,9 +113,9 @@ class TestLineage:
     def test_a_run_has_one_input_and_one_output_with_statistics(
         self, counted: Counted, components: Components, zoom: SimulatorServer
     ) -> None:
-        [told] = completed(components, "zcc_daily.engagements_to_s3")
+        [reported] = completed(components, "zcc_daily.engagements_to_s3")
         summary = counted.daily["xcoms"]["engagements_to_s3.summary"]
-        [read], [written] = told["inputs"], told["outputs"]
+        [read], [written] = reported["inputs"], reported["outputs"]
         assert (read["namespace"], read["name"]) == (zoom.url, "v2/contact_center/engagements")
         assert (written["namespace"], written["name"]) == (f"s3://{BUCKET}", summary["uri"].removeprefix("s3://lake/"))
         statistics = written["outputFacets"]["outputStatistics"]
@@ -123,8 +123,8 @@ class TestLineage:
 
     @pytest.mark.skipif(subset is None, reason="openlineage-python before 1.38 cannot say it")
     def test_the_input_has_the_interval(self, counted: Counted, components: Components) -> None:
-        [told] = completed(components, "zcc_daily.engagements_to_s3")
-        [read] = told["inputs"]
+        [reported] = completed(components, "zcc_daily.engagements_to_s3")
+        [read] = reported["inputs"]
         summary = counted.daily["xcoms"]["engagements_to_s3.summary"]
         bounds = read["inputFacets"]["subset"]["inputCondition"]
         assert bounds["left"]["right"]["value"] == summary["start"]
@@ -156,8 +156,8 @@ class TestTriggerer:
             pytest.param("stable", "success", id="the count is the same in so many checks"),
             pytest.param("timed_out", "failed", id="timeout"),
             pytest.param("timed_out_softly", "skipped", id="timeout and soft_fail"),
-            pytest.param("refused", "failed", id="a permanent error while it waits"),
-            pytest.param("refused_softly", "skipped", id="a permanent error and soft_fail"),
+            pytest.param("rejected", "failed", id="a permanent error while it waits"),
+            pytest.param("rejected_softly", "skipped", id="a permanent error and soft_fail"),
             pytest.param("longest", "success", id="the triggerer was killed meanwhile"),
         ],
     )

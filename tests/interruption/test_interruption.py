@@ -241,7 +241,7 @@ def test_the_process_ends_soon_though_s3_does_not_respond(
 ) -> None:
     place.proxy.faults = [S3Fault(operation, seconds=AGES, status=500) for operation in operations]
     task = place.start(key)
-    wait_until(lambda: place.proxy.faults[0].befell)
+    wait_until(lambda: place.proxy.faults[0].affected)
 
     task.send(number)
     assert task.end(SOON) == expected
@@ -259,7 +259,7 @@ def test_a_check_ends_soon_though_its_threads_wait_for_a_response(
     zoom_fault = slow("api", AGES)()
     place.proxy.faults, place.zoom.simulator.faults = ([s3_fault], []) if hanging == "S3" else ([], [zoom_fault])
     task = place.start(kind=EngagementsCheckOperator)
-    wait_until(lambda: s3_fault.befell or zoom_fault.befell)
+    wait_until(lambda: s3_fault.affected or zoom_fault.affected)
 
     task.send(number)
     assert task.end(SOON) == expected
@@ -269,7 +269,7 @@ def test_a_signal_while_an_upload_is_discarded_after_an_error_leaves_nothing_in_
     hanging = S3Fault("AbortMultipartUpload", times=1, seconds=AGES, status=500)
     place.proxy.faults = [S3Fault("UploadPart", part=2, status=403, code="AccessDenied"), hanging]
     task = place.start()
-    wait_until(lambda: hanging.befell)
+    wait_until(lambda: hanging.affected)
 
     task.send(signal.SIGTERM)
     assert task.end(SOON) == "AirflowException"
@@ -319,7 +319,7 @@ def test_after_a_kill_between_object_and_manifest_the_check_has_the_interval_rea
     silent = S3Fault("PutObject", times=1, seconds=AGES, status=500)
     place.proxy.faults = [silent]
     killed = place.start()
-    wait_until(lambda: silent.befell)
+    wait_until(lambda: silent.affected)
     killed.send(signal.SIGKILL)
     killed.process.join(SOON)
     assert killed.process.exitcode == -signal.SIGKILL

@@ -21,25 +21,25 @@ class Read(EngagementsToS3Operator):
 
     With it goes the time at which the run was due, whenever it really ran: on Airflow 2 the end of its interval.
 
-    :param asked: whether the run is one that somebody asked for, so that those of the schedule do not count.
+    :param requested: whether the run is one that somebody requested, so that those of the schedule do not count.
     """
 
-    def __init__(self, *, asked: bool, **kwargs: Any) -> None:
+    def __init__(self, *, requested: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.asked = asked
+        self.requested = requested
 
     def execute(self, context: Context) -> str:
-        if self.asked and context["dag_run"].run_type == "scheduled":
+        if self.requested and context["dag_run"].run_type == "scheduled":
             return ""
         due = getattr(context["dag_run"], "run_after", None) or context["data_interval_end"]
-        told: dict[str, Any] = {"due": due.isoformat()}
+        reported: dict[str, Any] = {"due": due.isoformat()}
         for name, length in (("alone", None), ("interval_length", "P1D")):
             self.interval_length = length
             try:
                 super().execute(context)
             except AirflowFailException as error:
-                told[name] = {"error": str(error)}
+                reported[name] = {"error": str(error)}
             else:
-                told[name] = context["ti"].xcom_pull(task_ids=self.task_id, key="summary")
-        Path(os.environ["ZCC_TOLD"], f"{self.dag_id}.json").write_text(json.dumps(told))
+                reported[name] = context["ti"].xcom_pull(task_ids=self.task_id, key="summary")
+        Path(os.environ["ZCC_REPORTED"], f"{self.dag_id}.json").write_text(json.dumps(reported))
         return ""

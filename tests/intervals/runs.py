@@ -1,4 +1,4 @@
-"""How Airflow is asked for a run of each way: by whom, and with which words."""
+"""How a run is requested in each way that Airflow offers."""
 
 from __future__ import annotations
 

@@ -90,7 +90,8 @@ def render() -> str:
     parts = [HEAD]
     for name, title in (("alone", "Without arguments"), ("interval_length", 'With `interval_length="P1D"`')):
         columns = {
-            version: {dag_id: cell(told.get(dag_id, {}).get(name)) for dag_id in WAYS} for version, told in seen.items()
+            version: {dag_id: cell(reported.get(dag_id, {}).get(name)) for dag_id in WAYS}
+            for version, reported in seen.items()
         }
         parts.append(f"## {title}\n\n{table(columns)}")
     return "\n".join(parts)
@@ -99,8 +100,8 @@ def render() -> str:
 def render_in_short() -> str:
     """Write what was seen with both readings in one cell, and a column for versions that do the same."""
     columns: dict[str, dict[str, str]] = {}
-    for version, told in all_seen().items():
-        column = {dag_id: short_cell(told[dag_id]) for dag_id in WAYS if dag_id in told}
+    for version, reported in all_seen().items():
+        column = {dag_id: short_cell(reported[dag_id]) for dag_id in WAYS if dag_id in reported}
         last, before = next(reversed(columns.items()), ("", None))
         if before is not None and all(before.get(dag_id, said) == said for dag_id, said in column.items()):
             del columns[last]

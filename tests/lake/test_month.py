@@ -11,7 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 
 from tests.lake.conftest import DAY, Lake
-from tests.unit.conftest import Bucket, StartZoom, refusing
+from tests.unit.conftest import Bucket, StartZoom, rejecting
 from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.history import History
 
@@ -35,7 +35,7 @@ def test_after_a_month_of_nights_the_lake_is_what_zoom_lists(
     events, repairing, blind = [], 0, 0
     for number, day in enumerate(DAYS):
         with lake.at(day + DAY + SOON):
-            zoom.simulator.faults = [refusing(400, 300, "Down.")] if day in OUTAGES else []
+            zoom.simulator.faults = [rejecting(400, 300, "Down.")] if day in OUTAGES else []
             blind += sum(math.ceil(lake.listed(each) / 100) for each in DAYS[max(0, number - 6) : number + 1])
             before = {each: bucket.etag(lake.key(each)) for each in DAYS[:number] if lake.exists(each)}
             try:

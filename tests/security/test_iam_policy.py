@@ -19,7 +19,7 @@ from moto.core.authorization import enable_iam_authentication
 
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from tests.s3_server import S3Server
-from tests.unit.conftest import END, START, Bucket, StartZoom, asked_nothing, context_of, refusing
+from tests.unit.conftest import END, START, Bucket, StartZoom, context_of, no_request_was_sent, rejecting
 from tests.zoom_simulator.data import Engagements
 
 SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text()
@@ -118,7 +118,7 @@ def do(bucket: Bucket, start_zoom: StartZoom, run: Run) -> Callable[..., set[str
         zoom = start_zoom(Engagements.of_a_contact_centre(18_000, 3, end=END) if large else None)
         if case == "upload aborted":
             # By then more has been read than one part of an upload holds.
-            zoom.simulator.faults = [refusing(400, 300, "No more.", after=150)]
+            zoom.simulator.faults = [rejecting(400, 300, "No more.", after=150)]
         for key, body in objects.items():
             bucket.put(key, body)
         calls = run(policy, **arguments)
@@ -150,7 +150,7 @@ def test_a_missing_bucket_is_named_before_zoom_is_called(bucket: Bucket, start_z
     zoom = start_zoom()
     bucket.client.delete_bucket(Bucket=bucket.name)
     run(documented_policy(), fails_with="does not exist")
-    assert asked_nothing(zoom)
+    assert no_request_was_sent(zoom)
 
 
 def test_an_error_names_the_action_that_a_role_lacks(start_zoom: StartZoom, run: Run) -> None:

@@ -344,7 +344,7 @@ def test_nothing_secret_or_personal_leaves_the_package_whatever_happens(
             simulator.faults = []
     getattr(callers, caller)()
     callers.output.assert_nothing_leaked()
-    assert isinstance(chosen, dict) or simulator.faults[0].befell
+    assert isinstance(chosen, dict) or simulator.faults[0].affected
 
 
 def test_the_output_of_a_success_is_really_searched(callers: Callers) -> None:
@@ -369,7 +369,7 @@ def test_an_upload_that_s3_rejects_reports_nothing_of_its_content(
         s3.faults = [S3Fault(operation, status=403, code="AccessDenied")]
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws_connection(s3.url, **parts)))
         callers.operator()
-    assert s3.faults[0].befell
+    assert s3.faults[0].affected
     assert any("s3://" in text for text in callers.output.texts)
     callers.output.assert_nothing_leaked()
 

@@ -164,7 +164,7 @@ def exactly(texts: Iterable[str | bytes]) -> list[dict[str, Any]]:
     return sorted((json.loads(text, parse_float=Decimal) for text in texts), key=lambda record: record["engagement_id"])
 
 
-def refusing(status: int, code: int, message: str, **where: Any) -> Fault:
+def rejecting(status: int, code: int, message: str, **where: Any) -> Fault:
     """Let the API answer with an error of Zoom's, by default from now on and for ever."""
     body = {"code": code, "message": message}
     return Fault("answer", **{"times": -1, **where}, details={"status": status, "body": body})
@@ -187,6 +187,6 @@ def hours_from_now(hours: float) -> datetime:
     return datetime.now(UTC).replace(microsecond=0) + timedelta(hours=hours)
 
 
-def asked_nothing(server: SimulatorServer) -> bool:
+def no_request_was_sent(server: SimulatorServer) -> bool:
     stats = server.simulator.stats
     return stats.api_requests == 0 and stats.token_requests == 0

@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
-from tests.unit.conftest import END, START, Bucket, asked_nothing, context_of
+from tests.unit.conftest import END, START, Bucket, context_of, no_request_was_sent
 from tests.zoom_simulator.data import AGENTS, NUMBERS, QUEUES
 from tests.zoom_simulator.server import SimulatorServer
 
@@ -64,7 +64,7 @@ def test_a_filter_that_renders_to_nothing_fails_the_task_and_is_named(
 ):
     with pytest.raises(AirflowFailException, match=f"{name} was given"):
         run(context_of(params={}), **{name: template})
-    assert asked_nothing(zoom)
+    assert no_request_was_sent(zoom)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_so_does_any_argument_that_renders_to_a_native_nothing(
     task.render_template_fields(context_of(given=value))
     with pytest.raises(AirflowFailException, match=f"{name} was given"):
         task.execute(context_of(START, END))
-    assert asked_nothing(zoom)
+    assert no_request_was_sent(zoom)
 
 
 @pytest.mark.parametrize("names", [*((name,) for name in FILTERS), ("start", "end")])
@@ -92,13 +92,13 @@ def test_so_does_one_that_a_mapped_task_receives_as_none(zoom: SimulatorServer, 
     context["ti"] = SimpleNamespace(map_index=0, xcom_push=None)
     with pytest.raises(AirflowFailException, match="was given"):
         run(context, **dict.fromkeys(names))
-    assert asked_nothing(zoom)
+    assert no_request_was_sent(zoom)
 
 
 def test_a_none_among_several_values_fails_the_task(zoom: SimulatorServer, run: Any):
     with pytest.raises(AirflowFailException, match="channel_types None"):
         run(context_of(), channel_types=["voice", None])
-    assert asked_nothing(zoom)
+    assert no_request_was_sent(zoom)
 
 
 @pytest.mark.parametrize("given", ["{{ dag_run.conf['number'] }}", NUMBERS[1]])

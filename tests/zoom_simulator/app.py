@@ -55,7 +55,7 @@ class Config:
     :param page_token_life: seconds that a page token lives.
     :param one_token: a new access token invalidates the one before.
     :param scopes: what the app was granted.
-    :param refusal: status and body with which the API rejects everybody, say for lack of a role.
+    :param rejection: status and body with which the API rejects everybody, say for lack of a role.
     :param order: of the records: ``ascending`` or ``descending`` by start, or ``shuffled``.
     :param offset_times: when ``from`` came with an offset, write times with one, rather than with a literal Z.
     :param history: what happens to engagements after they started, and what time it is.
@@ -72,7 +72,7 @@ class Config:
     page_token_life: float = 900.0
     one_token: bool = False
     scopes: Sequence[str] = (GRANULAR_SCOPE,)
-    refusal: tuple[int, dict[str, Any]] | None = None
+    rejection: tuple[int, dict[str, Any]] | None = None
     order: str = "descending"
     offset_times: bool = False
     history: History = field(default_factory=History)
@@ -292,8 +292,8 @@ class ZoomSimulator:
             raise Rejected(405, 300, "Request method is not supported.")
         self._authorise(request)
         headers = self._limit()
-        if self.config.refusal:
-            return Response.json(*self.config.refusal, headers)
+        if self.config.rejection:
+            return Response.json(*self.config.rejection, headers)
         query = Listing(pairs, (self.history.now or datetime.now(UTC)).astimezone(UTC))
         if fault and fault.kind == "arrival":
             self.engagements.starts.extend(fault.details["starts"])

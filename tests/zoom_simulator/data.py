@@ -168,7 +168,7 @@ class TimeStyle:
 
 
 class Engagements:
-    """A year's, a day's or a second's engagements, made when they are asked for.
+    """A year's, a day's or a second's engagements, made when they are needed.
 
     :param starts: epoch seconds at which each begins.
     :param seed: another seed, other engagements.

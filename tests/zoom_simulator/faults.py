@@ -33,7 +33,7 @@ class Fault:
     :param after: so many such requests are spared first.
     :param times: so many are affected then; negative: all.
     :param details: what the kind needs: status, headers, body; keys; seconds; until; starts.
-    :param befell: how many requests were affected.
+    :param affected: how many requests were affected.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Fault:
     after: int = 0
     times: int = 1
     details: dict[str, Any] = field(default_factory=dict)
-    befell: int = 0
+    affected: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -60,6 +60,6 @@ def find_fault(faults: Iterable[Fault], places: set[str]) -> Fault | None:
                 fault.after -= 1
                 continue
             fault.times -= 1
-            fault.befell += 1
+            fault.affected += 1
             return fault
     return None

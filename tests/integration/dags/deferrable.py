@@ -17,8 +17,8 @@ SENSORS: dict[str, dict[str, Any]] = {
     "stable": {"zcc_conn_id": "zcc_filling", "stable_checks": 4},
     "timed_out": {"min_engagements": 10**9, "timeout": TIMEOUT},
     "timed_out_softly": {"min_engagements": 10**9, "timeout": TIMEOUT, "soft_fail": True},
-    "refused": {"min_engagements": 10**9, "zcc_conn_id": "zcc_closing"},
-    "refused_softly": {"min_engagements": 10**9, "zcc_conn_id": "zcc_closing", "soft_fail": True},
+    "rejected": {"min_engagements": 10**9, "zcc_conn_id": "zcc_closing"},
+    "rejected_softly": {"min_engagements": 10**9, "zcc_conn_id": "zcc_closing", "soft_fail": True},
     "longest": {"zcc_conn_id": "zcc_filling", "timeout": timedelta(minutes=5)},
 }
 

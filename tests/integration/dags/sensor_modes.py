@@ -22,7 +22,7 @@ with DAG(
     too_many = EngagementsSensor(
         task_id="too_many", min_engagements=10**9, poke_interval=0.1, timeout=timedelta(seconds=1), soft_fail=True
     )
-    refused = EngagementsSensor(task_id="refused", zcc_conn_id="zcc_wrong_secret", retries=2, retry_delay=0)
+    rejected = EngagementsSensor(task_id="rejected", zcc_conn_id="zcc_wrong_secret", retries=2, retry_delay=0)
     write = EngagementsToS3Operator(
         task_id="write",
         s3_key="s3://{{ var.value.zcc_bucket }}/voice/{{ data_interval_start | ds }}.jsonl",

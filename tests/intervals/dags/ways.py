@@ -23,13 +23,13 @@ DAY = timedelta(days=1)
 LAKE = Asset("s3://lake/zoom")
 
 
-def way(dag_id: str, schedule: Any, *, asked: bool = False, outlets: Sequence[Any] = (), **bounds: Any) -> DAG:
+def way(dag_id: str, schedule: Any, *, requested: bool = False, outlets: Sequence[Any] = (), **bounds: Any) -> DAG:
     """Make a Dag.
 
     :param bounds: catchup, end_date, and start_date if it is not FIRST.
     """
     with DAG(dag_id, schedule=schedule, **{"start_date": FIRST, **bounds}) as dag:
-        Read(task_id="read", s3_key=f"s3://lake/{dag_id}", outlets=outlets, asked=asked)
+        Read(task_id="read", s3_key=f"s3://lake/{dag_id}", outlets=outlets, requested=requested)
     return dag
 
 
@@ -46,7 +46,7 @@ if CronPartitionTimetable:
     SCHEDULES["cron_partition_offset"] = CronPartitionTimetable("@daily", timezone="UTC", run_offset=-1)
 CRON_TRIGGER_WITH_INTERVAL = CronTriggerTimetable("@daily", timezone="UTC", interval=DAY)
 ALWAYS = {"catchup": False}
-#: With catchup, one run; without, none but those that are asked for.
+#: With catchup, one run; without, none but those that are requested.
 FIRST_ONLY = {"catchup": True, "end_date": FIRST}
 NONE = {"catchup": False, "end_date": FIRST + 2 * DAY}
 
@@ -60,10 +60,12 @@ dags = [
 ]
 SCHEDULES["cron_trigger_with_interval"] = CRON_TRIGGER_WITH_INTERVAL
 for name in ("cron_string", "cron_data_interval", "cron_trigger_with_interval"):
-    dags += [way(f"{kind}_{name}", SCHEDULES[name], asked=True, **NONE) for kind in ("manual", "backfill", "dag_test")]
+    dags += [
+        way(f"{kind}_{name}", SCHEDULES[name], requested=True, **NONE) for kind in ("manual", "backfill", "dag_test")
+    ]
 for kind, bounds in (("command_line", NONE), ("undated", ALWAYS), ("dag_test_undated", ALWAYS)):
-    dags.append(way(f"{kind}_cron_data_interval", SCHEDULES["cron_data_interval"], asked=True, **bounds))
+    dags.append(way(f"{kind}_cron_data_interval", SCHEDULES["cron_data_interval"], requested=True, **bounds))
 for kind, name in (("manual", "delta"), ("backfill", "delta"), ("manual", "cron_partition")):
     if name in SCHEDULES:
-        dags.append(way(f"{kind}_{name}", SCHEDULES[name], asked=True, **NONE))
+        dags.append(way(f"{kind}_{name}", SCHEDULES[name], requested=True, **NONE))
 globals().update({dag.dag_id: dag for dag in dags})

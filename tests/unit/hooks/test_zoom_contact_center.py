@@ -32,9 +32,9 @@ from tests.unit.conftest import (
     START,
     ConnectZoom,
     StartZoom,
-    asked_nothing,
     exactly,
     hours_from_now,
+    no_request_was_sent,
 )
 from tests.zoom_simulator.app import Config
 from tests.zoom_simulator.data import Engagements
@@ -157,7 +157,7 @@ class TestArguments:
     def test_making_a_hook_reads_no_connection_and_checks_nothing(self, zoom: SimulatorServer):
         hook = ZoomContactCenterHook("no_such_connection", max_concurrency=0)
         assert (hook.zcc_conn_id, hook.max_concurrency) == ("no_such_connection", 0)
-        assert asked_nothing(zoom)
+        assert no_request_was_sent(zoom)
 
     @pytest.mark.parametrize(
         ("hook", "arguments", "problem"),
@@ -175,13 +175,13 @@ class TestArguments:
         for call in (ZoomContactCenterHook.count_engagements, ZoomContactCenterHook.iter_engagements):
             with pytest.raises((InvalidSettings, InvalidQuery, TypeError), match=problem):
                 call(ZoomContactCenterHook(**hook), **{"start": START, "end": END} | arguments)
-        assert asked_nothing(zoom)
+        assert no_request_was_sent(zoom)
 
     @pytest.mark.parametrize("retry_timeout", ["2", -1, float("nan")])
     def test_a_wrong_retry_timeout_is_named(self, zoom: SimulatorServer, retry_timeout: Any):
         with pytest.raises(InvalidQuery, match="retry_timeout is"):
             ZoomContactCenterHook().count_engagements(START, END, retry_timeout=retry_timeout)
-        assert asked_nothing(zoom)
+        assert no_request_was_sent(zoom)
 
 
 class TestTheTestButton:
@@ -203,7 +203,7 @@ class TestTheTestButton:
             ({"password": "wrong"}, {}, "Invalid client_id or client_secret"),
             ({"login": ""}, {}, "login (Client ID)"),
             ({}, {"scopes": ["user:read"]}, "contact_center:read:list_engagements:admin"),
-            ({}, {"refusal": (503, {})}, "status page"),
+            ({}, {"rejection": (503, {})}, "status page"),
         ],
     )
     def test_it_reports_the_problem_and_no_connection_because_airflow_tests_it_under_another_id(

@@ -15,7 +15,7 @@ from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOpe
 from airflow_provider_zcc.s3.location import Location
 from airflow_provider_zcc.s3.manifest import Manifest, dump_manifest, manifest_location
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
-from tests.unit.conftest import END, QUIET, START, Bucket, StartZoom, asked_nothing, context_of, refusing
+from tests.unit.conftest import END, QUIET, START, Bucket, StartZoom, context_of, no_request_was_sent, rejecting
 from tests.zoom_simulator.data import NUMBERS, Engagements
 from tests.zoom_simulator.server import SimulatorServer
 
@@ -34,7 +34,7 @@ Logged = Callable[[], str]
 
 @pytest.fixture
 def make_task(bucket: Bucket) -> MakeTask:
-    """A check of the chosen day, never due, unless told otherwise."""
+    """A check of the chosen day, never due."""
 
     def make(**arguments: Any) -> EngagementsCheckOperator:
         chosen = {"s3_bucket": bucket.name, "s3_key": KEY, "start": START, "end": END, "reread_after": ()} | arguments
@@ -45,7 +45,7 @@ def make_task(bucket: Bucket) -> MakeTask:
 
 @pytest.fixture
 def store(zoom: SimulatorServer, bucket: Bucket) -> Store:
-    """Put an object of a day with its manifest, which says what Zoom has, unless told otherwise."""
+    """Put an object of a day with its manifest, which says what Zoom has."""
 
     def put(start: datetime = START, body: bytes = b"{}\n" * 9, **changes: Any) -> None:
         location = Location(bucket.name, f"date={start:%Y-%m-%d}/engagements.jsonl")
@@ -71,8 +71,8 @@ def logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) 
 
 def check(task: EngagementsCheckOperator, **context: Any) -> tuple[list[dict[str, str]], dict[str, Any]]:
     """Return what a task returns, and its XCom."""
-    told = context_of(**context)
-    return task.execute(told), told["ti"].xcoms["coverage"]
+    given = context_of(**context)
+    return task.execute(given), given["ti"].xcoms["coverage"]
 
 
 def statuses(coverage: dict[str, Any]) -> dict[str, int]:
@@ -359,7 +359,7 @@ class TestIntervals:
     ):
         with pytest.raises(AirflowFailException, match=words):
             make_task(**arguments).execute(context_of())
-        assert asked_nothing(zoom)
+        assert no_request_was_sent(zoom)
 
     @pytest.mark.usefixtures("zoom")
     def test_one_interval_needs_no_placeholder(self, make_task: MakeTask):
@@ -397,6 +397,6 @@ class TestArguments:
 
 class TestFailures:
     def test_a_permanent_error_of_zoom_fails_the_task(self, zoom: SimulatorServer, make_task: MakeTask):
-        zoom.simulator.faults = [refusing(403, 9001, "No permission.")]
+        zoom.simulator.faults = [rejecting(403, 9001, "No permission.")]
         with pytest.raises(AirflowFailException, match="No permission"):
             make_task(start=START - 5 * DAY).execute(context_of())

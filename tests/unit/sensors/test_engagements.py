@@ -21,11 +21,11 @@ from tests.unit.conftest import (
     END,
     START,
     StartZoom,
-    asked_nothing,
     context_of,
     daily_limit_until,
     hours_from_now,
-    refusing,
+    no_request_was_sent,
+    rejecting,
 )
 from tests.zoom_simulator.data import NUMBERS, Engagements
 from tests.zoom_simulator.faults import Fault
@@ -133,7 +133,7 @@ class TestDeferring:
         with pytest.raises(AirflowSensorTimeout):
             sensor(min_engagements=10**9, deferrable=True, timeout=0).execute(context_of())
 
-    @pytest.mark.parametrize("faults", [[refusing(503, 503, "Unavailable.")], [daily_limit_until(hours_from_now(6))]])
+    @pytest.mark.parametrize("faults", [[rejecting(503, 503, "Unavailable.")], [daily_limit_until(hours_from_now(6))]])
     def test_a_transient_error_is_left_to_the_trigger(self, zoom: SimulatorServer, mocker: Any, faults: list[Fault]):
         mocker.patch("airflow_provider_zcc.sensors.engagements.CHECK_RETRY_TIMEOUT", 0.0)
         zoom.simulator.faults = faults
@@ -223,7 +223,7 @@ class TestErrors:
     def test_a_wrong_argument_fails_permanently(self, zoom: SimulatorServer, arguments: dict[str, Any], words: str):
         with pytest.raises(AirflowFailException, match=words):
             sensor(**arguments).poke(context_of())
-        assert asked_nothing(zoom)
+        assert no_request_was_sent(zoom)
 
     def test_a_daily_limit_is_named_and_may_be_retried(self, zoom: SimulatorServer):
         moment = hours_from_now(6)

@@ -33,11 +33,11 @@ from tests.unit.conftest import (
     Bucket,
     ConnectZoom,
     StartZoom,
-    asked_nothing,
     context_of,
     daily_limit_until,
     hours_from_now,
-    refusing,
+    no_request_was_sent,
+    rejecting,
 )
 from tests.zoom_simulator.data import NUMBERS, QUEUES, Engagements
 from tests.zoom_simulator.faults import Fault
@@ -207,7 +207,7 @@ class TestOpenInterval:
         start, end = map(hours_from_now, hours)
         with pytest.raises(AirflowFailException, match="not over"):
             make_task(start=start, end=end).execute(context_of())
-        assert asked_nothing(zoom)
+        assert no_request_was_sent(zoom)
         assert bucket.keys() == []
 
 
@@ -264,7 +264,7 @@ class TestResult:
         assert alias_event(context["outlet_events"][alias])[1] == f"s3://{bucket.name}/{path}"
 
     def test_the_summary_counts_throttled_requests_and_duplicates(self, zoom: SimulatorServer, make_task: MakeTask):
-        zoom.simulator.faults = [refusing(429, 429, "Too many requests.", times=2), Fault("doubled", times=2)]
+        zoom.simulator.faults = [rejecting(429, 429, "Too many requests.", times=2), Fault("doubled", times=2)]
         context = context_of()
         make_task().execute(context)
         summary = context["ti"].xcoms["summary"]
@@ -411,7 +411,7 @@ class TestWrongArguments:
         with pytest.raises(AirflowFailException) as raised:
             make_task(**arguments).execute(context_of())
         assert [word for word in words if word not in str(raised.value)] == []
-        assert asked_nothing(zoom)
+        assert no_request_was_sent(zoom)
         assert bucket.keys() == []
 
     @pytest.mark.parametrize("context", [context_of(), context_of(END, END)], ids=["no interval", "zero length"])
@@ -420,7 +420,7 @@ class TestWrongArguments:
     ):
         with pytest.raises(AirflowFailException, match="CronDataIntervalTimetable"):
             make_task(start=None, end=None).execute(context)
-        assert asked_nothing(zoom)
+        assert no_request_was_sent(zoom)
         assert bucket.keys() == []
 
     def test_an_object_that_must_not_be_replaced_fails_before_any_request(
@@ -429,7 +429,7 @@ class TestWrongArguments:
         bucket.put(KEY, b"old")
         with pytest.raises(AirflowFailException, match=f"s3://{bucket.name}/{KEY} exists and replace is False"):
             make_task(replace=False).execute(context_of())
-        assert asked_nothing(zoom)
+        assert no_request_was_sent(zoom)
         assert bucket.body(KEY) == b"old"
 
     @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ class TestWrongArguments:
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
         with pytest.raises(AirflowFailException):
             make_task(s3_bucket=None).execute(context_of())
-        assert asked_nothing(zoom)
+        assert no_request_was_sent(zoom)
 
     @pytest.mark.parametrize("conn_id", ["aws_empty", "nowhere", None])
     def test_credentials_that_cannot_be_found_fail_permanently_and_the_connection_is_named(
@@ -475,7 +475,7 @@ class TestWrongArguments:
             monkeypatch.delenv(name, raising=False)
         with pytest.raises(AirflowFailException, match=f"(?s){conn_id!r}.*default chain"):
             make_task(aws_conn_id=conn_id).execute(context_of())
-        assert asked_nothing(zoom)
+        assert no_request_was_sent(zoom)
 
 
 class TestRejection:
@@ -487,8 +487,8 @@ class TestRejection:
             ({"login": ""}, {}, {}, r"lacks login \(Client ID\)"),
             ({"host": "http://api.zoom.us/v2"}, {}, {}, "host is not an https URL"),
             ({}, {"scopes": ["user:read"]}, {}, "contact_center:read:list_engagements:admin"),
-            ({}, {"refusal": (403, {"code": 9001, "message": "No permission."})}, {}, "No permission.*role"),
-            ({}, {"refusal": (403, {"code": 1022, "message": "No licence."})}, {}, "No licence.*licence"),
+            ({}, {"rejection": (403, {"code": 9001, "message": "No permission."})}, {}, "No permission.*role"),
+            ({}, {"rejection": (403, {"code": 1022, "message": "No licence."})}, {}, "No licence.*licence"),
             ({}, {}, {"queue_id": "nobody"}, "does not exist: nobody.*Check queue_id"),
             ({}, {}, {"user_id": "nobody"}, "does not exist: nobody.*Check user_id"),
         ],

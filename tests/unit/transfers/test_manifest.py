@@ -16,7 +16,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, Asset
 
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
-from tests.unit.conftest import END, QUIET, START, Bucket, StartZoom, asked_nothing, context_of
+from tests.unit.conftest import END, QUIET, START, Bucket, StartZoom, context_of, no_request_was_sent
 from tests.zoom_simulator.data import NUMBERS, QUEUES, Engagements
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
@@ -243,4 +243,4 @@ def test_a_wrong_choice_fails_before_any_request(zoom: SimulatorServer, write: W
     for arguments, words in (({"replace": "some"}, "'any'"), ({"manifest": "yes"}, "True, False")):
         with pytest.raises(AirflowFailException, match=words):
             write(**arguments)
-    assert asked_nothing(zoom)
+    assert no_request_was_sent(zoom)

@@ -23,10 +23,10 @@ from tests.unit.conftest import (
     START,
     ConnectZoom,
     StartZoom,
-    asked_nothing,
     daily_limit_until,
     hours_from_now,
-    refusing,
+    no_request_was_sent,
+    rejecting,
 )
 from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.faults import Fault
@@ -201,12 +201,12 @@ class TestErrors:
     @pytest.mark.usefixtures("one_request_a_check")
     @pytest.mark.parametrize("status", [429, 503])
     def test_a_transient_error_is_followed_by_the_next_check(self, zoom: SimulatorServer, status: int):
-        zoom.simulator.faults = [refusing(status, status, "Not now.", times=2)]
+        zoom.simulator.faults = [rejecting(status, status, "Not now.", times=2)]
         assert outcome(trigger())["status"] == "available"
         assert zoom.simulator.stats.api_requests == 3
 
     def test_a_short_outage_is_retried_within_a_check(self, zoom: SimulatorServer):
-        zoom.simulator.faults = [refusing(503, 503, "Unavailable.", times=1)]
+        zoom.simulator.faults = [rejecting(503, 503, "Unavailable.", times=1)]
         assert outcome(trigger(poke_interval=LONG))["status"] == "available"
 
     @pytest.mark.usefixtures("one_request_a_check")
@@ -269,7 +269,7 @@ class TestLookingUpTheConnection:
             await until(ended.is_set)
 
         asyncio.run(run())
-        assert asked_nothing(zoom)
+        assert no_request_was_sent(zoom)
 
 
 class TestManyInOneTriggerer:
