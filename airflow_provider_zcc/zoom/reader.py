@@ -40,7 +40,7 @@ from airflow_provider_zcc.zoom.tally import Counts, Tally
 from airflow_provider_zcc.zoom.window import Window
 
 #: Bytes of output that may wait for the consumer, of all windows together.
-_MAX_WAITING_BYTES = 16 * 2**20
+_MAX_WAITING_BYTES = 12 * 2**20
 #: Seconds between checks whether there is room for more of them.
 _POLL_INTERVAL = 0.05
 #: Which requests start first: see Priority, above.
