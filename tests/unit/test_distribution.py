@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.distribution import problems
+from tests.distribution import DOCS, dead_links, problems
 
 INFO = "airflow_provider_zcc/get_provider_info.py"
 DIST_INFO = "airflow_provider_zcc-0.1.0.dist-info"
@@ -49,3 +49,21 @@ def test_what_is_wrong_with_a_distribution_is_found(
     with tarfile.open(tmp_path / "airflow_provider_zcc-0.1.0.tar.gz", "w:gz") as archive:
         archive.add(__file__, f"airflow_provider_zcc-0.1.0/{source}")
     assert list(problems(tmp_path, PACKAGE | missing)) == expected
+
+
+@pytest.mark.parametrize(
+    ("link", "alive"),
+    [
+        (DOCS, True),
+        (f"{DOCS}/en/stable/guide.html#install", True),
+        (f"{DOCS}/en/stable/guide.html#remove", False),
+        (f"{DOCS}/en/stable/picture.svg", False),
+        (f"{DOCS}/guide.html", False),
+        ("docs/guide.md", False),
+        ("https://code.example", True),
+    ],
+)
+def test_a_dead_link_of_the_long_description_is_found(tmp_path: Path, link: str, *, alive: bool) -> None:
+    (tmp_path / "index.html").touch()
+    (tmp_path / "guide.html").write_text('<h2 id="install">Install</h2>')
+    assert len(list(dead_links(f'<a href="{link}"><img src="{link}">', tmp_path))) == (0 if alive else 2)
