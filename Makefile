@@ -13,6 +13,7 @@
 # make docs    the documentation, as a site in build/docs
 # make build   the wheel and the source distribution, checked, in dist; the long description as an index renders it is
 #              build/long-description.html
+# make release-check TAG=v0.1.0   whether this commit may be released with this tag
 # make hooks   run style and types before each git commit
 # make mutants which small faults in airflow_provider_zcc/zoom no test finds: an hour or two; MUTANTS='*.rate_limiter.*': a part
 # make bench   this provider and others side by side, on the simulator; make profile: where our CPU time goes;
@@ -111,6 +112,10 @@ build: $(STAMP)-release build/docs/index.html
 	$(BIN)/python -m build --quiet
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/python -m tests.distribution dist build/docs
+
+.PHONY: release-check
+release-check: $(STAMP)
+	@exec $(BIN)/python -m tests.release $(TAG)
 
 hooks: $(STAMP)-release
 	$(BIN)/pre-commit install
