@@ -10,6 +10,7 @@
 # make month   31 nights of late listings, edits and outages with 4,000 engagements a day: what keeping the lake right costs
 # make lint    style, types, import rules
 # make format  format the code with ruff
+# make pictures  the README's pictures: the flow, and what make demo prints
 # make docs    the documentation, as a site in build/docs
 # make build   the wheel and the source distribution, checked, in dist; the long description as an index renders it is
 #              build/long-description.html
@@ -39,10 +40,13 @@ export PYTHONPATH := $(CURDIR)
 # Each process would compile Airflow anew, which takes longer than to import it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo ui ui-test celery-demo month triggers test matrix matrix-cell lint format docs build hooks mutants bench parse-time profile clean
+.PHONY: demo pictures ui ui-test celery-demo month triggers test matrix matrix-cell lint format docs build hooks mutants bench parse-time profile clean
 
 demo: $(STAMP)
 	@AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING exec $(BIN)/python -m tests.demo
+
+pictures: $(STAMP)
+	@$(MAKE) --silent demo | $(BIN)/python -m docs.pictures
 
 # A file's tests share a server. Files are taken in order, so those that wait for Airflow come early.
 test: $(STAMP)
@@ -146,11 +150,11 @@ triggers: $(STAMP)
 bench: $(STAMP) $(BENCHMARKS)/.installed
 	@exec $(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-# dlt and Airflow require different versions of the same packages.
+# These tools and Airflow require different versions of the same packages.
 $(BENCHMARKS)/.installed: $(STAMP) constraints/benchmarks.txt
 	$(PYTHON) -m venv --clear $(BENCHMARKS)
 	$(BIN)/uv pip install --quiet --system-certs --python $(BENCHMARKS)/bin/python \
-		--constraint constraints/benchmarks.txt 'dlt[filesystem]' s3fs matplotlib requests
+		--constraint constraints/benchmarks.txt airbyte-cdk boto3 'dlt[filesystem]' matplotlib requests s3fs singer-sdk
 	@touch $@
 
 # The other operator needs a provider of its own.

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.job import Job
-from benchmarks.stage import BUCKET, END, ROOT, S3, START, Account, differences, s3, statistics, truth
+from benchmarks.stage import BUCKET, END, ROOT, S3, START, Account, differences, s3, set_faults, statistics, truth
 
 RESULTS = Path(__file__).parent / "results"
 TOOLS_PYTHON = ROOT / ".venv-benchmarks" / "bin" / "python"
@@ -34,15 +34,23 @@ CLIENTS: dict[str, tuple[str, dict[str, int]]] = {
     "HttpOperator": ("http_operator", {}),
     "dlt rest_api": ("dlt_rest_api", {}),
     "dlt rest_api, 8 workers": ("dlt_rest_api", {"workers": 8}),
+    "Airbyte CDK": ("airbyte_cdk_source", {}),
+    "Singer SDK": ("singer_tap", {}),
     "requests loop": ("requests_loop", {}),
     "8 threads over days": ("threads_over_days", {}),
 }
+#: Clients that require other versions of packages than Airflow does.
+FOREIGN = ("dlt_rest_api", "airbyte_cdk_source", "singer_tap")
 #: Not an extraction, so it is not compared with others.
 CHECK = "EngagementsCheckOperator"
 TWO_YEARS = 731
 OTHERS: dict[str, tuple[str, dict[str, int]]] = {
     CHECK: ("check", {"days": TWO_YEARS}),
 }
+
+
+class ClientFailed(RuntimeError):
+    """A client ended with an error."""
 
 
 class Bench:
@@ -64,15 +72,25 @@ class Bench:
         return figures
 
     def once(
-        self, account: Account, clients: list[str], *, check: bool = True, split: bool = False, **job: Any
+        self,
+        account: Account,
+        clients: list[str],
+        *,
+        check: bool = True,
+        split: bool = False,
+        fault: dict[str, Any] | None = None,
+        **job: Any,
     ) -> Figures:
         """Run clients at the same time on a fresh account.
 
         :param check: compare what they wrote with the truth.
         :param split: give each its own part of the days, rather than all.
+        :param fault: that the account has, see ``tests/zoom_simulator/faults.py``.
+        :raises ClientFailed: a client ended with an error.
         """
         days = (END - START) // (len(clients) if split else 1)
         with account.open() as zoom_url, ExitStack() as stack:
+            set_faults(zoom_url, [fault] if fault else [])
             started = time.perf_counter()
             processes = []
             for number, client in enumerate(clients):
@@ -87,7 +105,7 @@ class Bench:
             wall = time.perf_counter() - started
             for process, (_, errors) in zip(processes, outputs, strict=True):
                 if process.returncode:
-                    raise RuntimeError(f"{clients} failed:\n{errors[-3000:]}")
+                    raise ClientFailed(f"{clients} failed:\n{errors[-3000:]}")
             each = [json.loads(output.strip().splitlines()[-1]) for output, _ in outputs]
             seen = statistics(zoom_url)
             figures = {
@@ -108,7 +126,7 @@ class Bench:
 
 
 def _process(module: str, job: Job) -> subprocess.Popen[str]:
-    python = str(TOOLS_PYTHON) if module.startswith("dlt") else sys.executable
+    python = str(TOOLS_PYTHON) if module in FOREIGN else sys.executable
     return subprocess.Popen(
         [python, "-m", "benchmarks.measure", module, job.dumps()],
         stdout=subprocess.PIPE,
@@ -173,6 +191,49 @@ def shapes(bench: Bench) -> Figures:
     return free | limit
 
 
+#: What each client of the comparison may meet, in the words of ``tests/zoom_simulator/faults.py``.
+FAULTS: dict[str, dict[str, Any]] = {
+    "one 503": {"kind": "answer", "on": "next", "after": 20, "details": {"status": 503, "body": "Unavailable"}},
+    "a connection that breaks": {"kind": "torn", "on": "next", "after": 20},
+    "a page token that expires": {
+        "kind": "answer", "on": "next", "after": 20,
+        "details": {"status": 400, "body": {"code": 300, "message": "The next page token is invalid or expired."}},
+    },
+    "a page token missing too early": {
+        "kind": "page", "on": "next", "after": 20, "details": {"next_page_token": ""},
+    },
+    "a page sent twice": {"kind": "again", "on": "next", "after": 20},
+    "an engagement listed meanwhile": {
+        "kind": "arrival", "on": "next", "after": 20, "details": {"starts": [int(END.timestamp()) - 60]},
+    },
+}  # fmt: skip
+THROTTLED = "a limit of 20 requests/s"
+#: One client of each kind: those with workers or threads go through the same code.
+IN_FAULTS = (PROVIDER, "HttpOperator", "dlt rest_api", "Airbyte CDK", "Singer SDK")
+
+
+def faults(bench: Bench) -> Figures:
+    """5,000 engagements, responses without delay, and a fault after about 20 pages: what is written. One run each."""
+    account = Account(5_000, latency=0)
+
+    def outcome(client: str, account: Account, fault: dict[str, Any] | None, **job: Any) -> str:
+        try:
+            seen = bench.once(account, [client], fault=fault, **job)
+        except ClientFailed as error:
+            print(f"  {client}: {str(error).strip().splitlines()[-1][:200]}", flush=True)
+            return "fails"
+        wrong = [f"{seen[what]:,} {what}" for what in ("missing", "doubled") if seen[what]]
+        return ", ".join(wrong) or "complete"
+
+    results: Figures = {}
+    for client in IN_FAULTS:
+        limited = Account(5_000, latency=0, requests_per_second=20)
+        results[client] = {THROTTLED: outcome(client, limited, None, requests_per_second=20)}
+        results[client] |= {name: outcome(client, account, fault) for name, fault in FAULTS.items()}
+        print(f"  {client}: {results[client]}", flush=True)
+    return results
+
+
 def check(bench: Bench) -> Figures:
     """731 days with an object each, 80 ms a response, 20 requests/s allowed."""
     bench.store.put_days(TWO_YEARS)
@@ -192,7 +253,7 @@ def capacity(bench: Bench) -> Figures:  # noqa: ARG001
 
 SCENARIOS: dict[str, Callable[[Bench], Figures]] = {
     scenario.__name__: scenario
-    for scenario in (capacity, comparison, limited, unannounced, shared, memory, small, shapes, check)
+    for scenario in (capacity, comparison, limited, unannounced, shared, memory, small, shapes, check, faults)
 }
 
 

@@ -136,6 +136,11 @@ def truth(zoom_url: str) -> Iterator[bytes]:
         yield from response.content.split(b"\n")[:-1]
 
 
+def set_faults(zoom_url: str, faults: list[dict[str, Any]]) -> None:
+    """Make the simulator misbehave, as ``tests/zoom_simulator/faults.py`` describes."""
+    requests.post(f"{zoom_url}/_simulator/faults", json=faults, timeout=30).raise_for_status()
+
+
 def statistics(zoom_url: str) -> dict[str, Any]:
     """Return the simulator's counts of requests."""
     counts: dict[str, Any] = requests.get(f"{zoom_url}/_simulator/stats", timeout=30).json()

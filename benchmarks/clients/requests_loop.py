@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import boto3
@@ -44,7 +44,16 @@ def to_lines(engagements: list[dict[str, Any]]) -> bytes:
     return "".join(f"{json.dumps(engagement, ensure_ascii=False)}\n" for engagement in engagements).encode()
 
 
-def upload(job: Job, content: bytes, name: str) -> None:
+def write_object(job: Job, pages_of_engagements: Iterable[list[dict[str, Any]]]) -> None:
+    """Compress pages as they come, and upload them as one object."""
+    buffer = io.BytesIO()
+    with gzip.open(buffer, "wb", compresslevel=6) as file:
+        for engagements in pages_of_engagements:
+            file.write(to_lines(engagements))
+    upload(job, buffer.getvalue())
+
+
+def upload(job: Job, content: bytes) -> None:
     """Write an object."""
     client = boto3.client(
         "s3",
@@ -53,14 +62,9 @@ def upload(job: Job, content: bytes, name: str) -> None:
         aws_access_key_id=job.aws_key,
         aws_secret_access_key=job.aws_key,
     )
-    client.put_object(Bucket=job.bucket, Key=f"{job.prefix}/{name}.jsonl.gz", Body=content)
+    client.put_object(Bucket=job.bucket, Key=f"{job.prefix}/engagements.jsonl.gz", Body=content)
 
 
 def extract(job: Job) -> None:
     """Write one object."""
-    session = session_for(job)
-    buffer = io.BytesIO()
-    with gzip.open(buffer, "wb", compresslevel=6) as file:
-        for engagements in pages(session, job):
-            file.write(to_lines(engagements))
-    upload(job, buffer.getvalue(), "engagements")
+    write_object(job, pages(session_for(job), job))

@@ -26,4 +26,4 @@ def extract(job: Job) -> None:
 
     with ThreadPoolExecutor(8) as executor:
         content = b"".join(executor.map(read, days))
-    upload(job, gzip.compress(content, compresslevel=6), "engagements")
+    upload(job, gzip.compress(content, compresslevel=6))
