@@ -21,7 +21,7 @@ from tests.airflow_process import WAIT_TIMEOUT
 from tests.airflow_version import AIRFLOW
 from tests.integration.conftest import Components
 from tests.intervals.runs import RAN
-from tests.intervals.table import README, SEEN, TABLE, cell, render, with_table
+from tests.intervals.table import SEEN, TABLE, cell, render
 from tests.zoom_simulator.server import SimulatorServer
 
 RECORD = os.environ.get("ZCC_RECORD_INTERVALS")
@@ -115,5 +115,3 @@ def test_an_interval_in_the_table_is_over_when_the_run_is_due(reported: dict[str
 @pytest.mark.skipif(bool(RECORD), reason="it is being recorded")
 def test_the_tables_show_what_was_seen() -> None:
     assert TABLE.read_text() == render()
-    readme = README.read_text()
-    assert readme == with_table(readme)

@@ -1,4 +1,4 @@
-"""What was seen on each Airflow, as tables: ``python -m tests.intervals.table`` writes them into docs and README."""
+"""What was seen on each Airflow, as tables: ``python -m tests.intervals.table`` writes ``docs/intervals-seen.md``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SEEN = Path(__file__).parent / "seen"
-REPOSITORY = Path(__file__).parent.parent.parent
-TABLE = REPOSITORY / "docs" / "intervals-seen.md"
-README = REPOSITORY / "README.md"
-#: What the README has its table between.
-BEGIN, END = "<!-- made by python -m tests.intervals.table -->\n\n", "\n<!-- until here -->"
+TABLE = Path(__file__).parent.parent.parent / "docs" / "intervals-seen.md"
 HEAD = """\
 # Which interval each run reads
 
@@ -97,20 +93,6 @@ def render() -> str:
     return "\n".join(parts)
 
 
-def render_in_short() -> str:
-    """Write what was seen with both readings in one cell, and a column for versions that do the same."""
-    columns: dict[str, dict[str, str]] = {}
-    for version, reported in all_seen().items():
-        column = {dag_id: short_cell(reported[dag_id]) for dag_id in WAYS if dag_id in reported}
-        last, before = next(reversed(columns.items()), ("", None))
-        if before is not None and all(before.get(dag_id, said) == said for dag_id, said in column.items()):
-            del columns[last]
-            columns[f"{last.partition(' ')[0]} to {version}"] = before | column
-        else:
-            columns[version] = column
-    return table(columns)
-
-
 def table(columns: dict[str, dict[str, str]]) -> str:
     """Write a table with a row for each way."""
     rows = [["run", *(f"Airflow {version}" for version in columns)], ["---"] * (len(columns) + 1)]
@@ -125,20 +107,5 @@ def cell(outcome: Any) -> str:
     return f"*{outcome}*" if isinstance(outcome, str) else " → ".join(outcome)
 
 
-def short_cell(outcomes: dict[str, Any]) -> str:
-    """Write what a run reads; if it fails, what it reads with an ``interval_length``."""
-    alone, with_length = outcomes["alone"], outcomes["interval_length"]
-    if not isinstance(alone, str):
-        return cell(alone)
-    return "*fails*" if isinstance(with_length, str) else f"*fails*; with a length {cell(with_length)}"
-
-
-def with_table(readme: str) -> str:
-    """Put the table into the README."""
-    before, _, rest = readme.partition(BEGIN)
-    return f"{before}{BEGIN}{render_in_short()}{END}{rest.partition(END)[2]}"
-
-
 if __name__ == "__main__":
     TABLE.write_text(render())
-    README.write_text(with_table(README.read_text()))
