@@ -8,6 +8,7 @@
 # make celery-demo   a month, on Airflow's CeleryExecutor, while one of two workers is killed
 # make triggers      a hundred deferred sensors in one triggerer, and whether one starves another: some minutes
 # make month   31 nights of late listings, edits and outages with 4,000 engagements a day: what keeping the lake right costs
+# make conformance   what is only believed of Zoom, checked with the connection in AIRFLOW_CONN_ZCC_DEFAULT: see CONTRIBUTING.md
 # make lint    style, types, import rules
 # make format  format the code with ruff
 # make pictures  the README's pictures: the flow, and what make demo prints
@@ -40,7 +41,7 @@ export PYTHONPATH := $(CURDIR)
 # Each process would compile Airflow anew, which takes longer than to import it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo pictures ui ui-test celery-demo month triggers test matrix matrix-cell lint format docs build hooks mutants bench parse-time profile clean
+.PHONY: demo pictures ui ui-test celery-demo month triggers conformance test matrix matrix-cell lint format docs build hooks mutants bench parse-time profile clean
 
 demo: $(STAMP)
 	@AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING exec $(BIN)/python -m tests.demo
@@ -146,6 +147,9 @@ month: $(STAMP)
 
 triggers: $(STAMP)
 	@exec $(BIN)/python -m tests.hundred_triggers
+
+conformance: $(STAMP)
+	@exec $(BIN)/python -m tests.conformance $(if $(PAGE_TOKEN),--page-token)
 
 bench: $(STAMP) $(BENCHMARKS)/.installed
 	@exec $(BIN)/python -m benchmarks $(BENCH_ARGS)
