@@ -71,7 +71,7 @@ class EngagementsCheckOperator(TemplatedArguments, KillableTask, BaseOperator):
     .. code-block:: python
 
         where = {"s3_bucket": "my-lake", "s3_key": "zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz"}
-        check = EngagementsCheckOperator(task_id="check", lookback="P8D", **where)
+        check = EngagementsCheckOperator(task_id="check", **where)
         EngagementsToS3Operator.partial(task_id="read", **where).expand_kwargs(check.output)
 
     ============= ======================================================================================= =========
@@ -103,7 +103,7 @@ class EngagementsCheckOperator(TemplatedArguments, KillableTask, BaseOperator):
     :param end: the instant after the last, likewise. By default, the end of the run's data interval. If that has no
         length or another one than ``every``, it is rounded down to an hour, a midnight, a Monday or the first of a
         month; without one, the current time is.
-    :param lookback: how far to look back without ``start``: a timedelta or an ISO 8601 duration, 7 days by default.
+    :param lookback: how far to look back without ``start``: a timedelta or an ISO 8601 duration, 8 days by default.
         For each interval to be found due, it has to be longer than the greatest ``reread_after`` by one ``every``.
     :param every: length of an interval: a timedelta, or an ISO 8601 duration such as ``PT1H``, ``P1D``, ``P1W`` or
         ``P1M``; 1 day by default. Days, weeks and months are those of the calendar in the Dag's timezone.
@@ -149,7 +149,7 @@ class EngagementsCheckOperator(TemplatedArguments, KillableTask, BaseOperator):
         s3_bucket: str | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
-        lookback: timedelta | str = timedelta(days=7),
+        lookback: timedelta | str = timedelta(days=8),
         every: timedelta | str = timedelta(days=1),
         queue_id: str | None = None,
         user_id: str | None = None,
