@@ -142,8 +142,9 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
     :param manifest: whether a manifest is written beside the object, as ``_NAME.manifest.json``. Without it, True
         means the same as ``"any"`` for ``replace``.
     :param max_concurrency: how many parts of the interval are read at the same time.
-    :param deferrable: when Zoom names a time far away at which requests are allowed again, as for a daily
-        limit, wait for it without a worker slot, at most three times; otherwise the task fails and names the time.
+    :param deferrable: if Zoom rejects a request until a time more than about five minutes away, wait for it without a
+        worker slot, at most three times; otherwise the task fails and names the time. As of 2026, Zoom has no such
+        limit for this endpoint.
     """
 
     template_fields: Sequence[str] = (
