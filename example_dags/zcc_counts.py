@@ -49,6 +49,14 @@ def counts_in(uri: str) -> list[tuple[str, str, int]]:
         return duckdb.connect().execute(COUNTS, {"file": str(file)}).fetchall()
 
 
+def table_of(counts: list[dict[str, Any]]) -> list[str]:
+    """Return the lines of a table: a heading, and one for each count."""
+    rows = [("start", "channel", "queue", "engagements")]
+    rows += [(row["start"], row["channel"], row["queue"], f"{row['engagements']:,}") for row in counts]
+    start, channel, queue, engagements = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return [f"{row[0]:{start}}  {row[1]:{channel}}  {row[2]:{queue}}  {row[3]:>{engagements}}" for row in rows]
+
+
 with DAG(
     dag_id="zcc_counts",
     dag_display_name="Zoom Contact Center, counts",
@@ -73,11 +81,13 @@ with DAG(
         changed = sorted({(summary["uri"], summary["start"]) for summary in summaries if summary.get("changed", True)})
         if not changed:
             raise AirflowSkipException("Every object is unchanged since it was last counted.")
-        counts = []
-        for uri, start in changed:
-            for channel, queue, engagements in counts_in(uri):
-                log.info("%s  %-12s %-32s %8d", start, channel, queue, engagements)
-                counts.append({"start": start, "channel": channel, "queue": queue, "engagements": engagements})
+        counts = [
+            {"start": start, "channel": channel, "queue": queue, "engagements": engagements}
+            for uri, start in changed
+            for channel, queue, engagements in counts_in(uri)
+        ]
+        for line in table_of(counts):
+            log.info("%s", line)
         return counts
 
     count_by_channel_and_queue()

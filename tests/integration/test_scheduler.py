@@ -85,8 +85,10 @@ class TestCounts:
             for queue in record["queues"] or [{"queue_name": "(none)"}]
         )
         assert counts
-        for pair, engagements in counts.items():
-            assert f"{start}  {pair[0]:12} {pair[1]:32} {engagements:8}" in counted.log
+        log = " ".join(counted.log.split())
+        assert "start channel queue engagements" in log
+        for (channel, queue), engagements in counts.items():
+            assert f"{start} {channel} {queue} {engagements:,}" in log
 
     @pytest.mark.usefixtures("counted")
     def test_what_was_read_again_without_a_change_is_not_counted(self, components: Components) -> None:
