@@ -55,6 +55,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_provider_zcc.transfers.engagements_to_s3",
             }
         ],
+        "extra-links": ["airflow_provider_zcc.links.s3_object.S3ObjectLink"],
         "connection-types": [
             {
                 "hook-class-name": "airflow_provider_zcc.hooks.zoom_contact_center.ZoomContactCenterHook",

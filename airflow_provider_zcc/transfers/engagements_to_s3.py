@@ -36,6 +36,7 @@ from airflow_provider_zcc.arguments import (
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, airflow_errors
 from airflow_provider_zcc.interval import Interval, dag_timezone, resolve_interval, wait_until_over
 from airflow_provider_zcc.killable import KillableTask
+from airflow_provider_zcc.links.s3_object import S3ObjectLink
 from airflow_provider_zcc.s3.location import Location, fill_placeholders, has_placeholders, parse_location
 from airflow_provider_zcc.s3.lookup import StoredObject, count_lines, locate, look_up, require_bucket
 from airflow_provider_zcc.s3.manifest import Manifest, write_manifest
@@ -170,6 +171,9 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
     )
     template_fields_renderers = {"extra_args": "json"}  # noqa: RUF012  as in every operator of Airflow
     ui_color = "#d6e9ff"
+    operator_extra_links = (S3ObjectLink(),)
+    #: Which console the link leads to; known when the task connects to S3.
+    aws_partition = "aws"
 
     def __init__(
         self,
@@ -306,6 +310,7 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         self._source = hook.engagements_url
         wait_until_over(interval)
         target = _Target(s3_hook, location, self._object_args(s3_hook))
+        self.aws_partition = s3_hook.get_conn().meta.partition
         require_bucket(*target)
         run_started = getattr(context.get("dag_run"), "start_date", None)
         read_at = datetime.now(UTC)

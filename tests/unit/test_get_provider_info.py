@@ -15,6 +15,7 @@ import pytest
 
 from airflow_provider_zcc.get_provider_info import get_provider_info
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
+from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from airflow_provider_zcc.zoom.settings import DEFAULT_REQUESTS_PER_SECOND, DEFAULT_TIMEOUT
 from tests.airflow_version import AIRFLOW
 
@@ -120,3 +121,8 @@ print({name.partition(".")[0] for name in set(sys.modules) - before} - set(sys.s
 """
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert output.strip() == "{'airflow_provider_zcc'}"
+
+
+def test_airflow_2_finds_the_links_of_the_operator_among_those_of_the_provider():
+    links = [f"{type(link).__module__}.{type(link).__name__}" for link in EngagementsToS3Operator.operator_extra_links]
+    assert get_provider_info()["extra-links"] == links
