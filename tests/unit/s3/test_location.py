@@ -10,15 +10,15 @@ from airflow_provider_zcc.s3.location import fill_placeholders, has_placeholders
 from airflow_provider_zcc.zoom.errors import InvalidQuery
 
 DAY = Interval(datetime(2026, 11, 2, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=UTC))
+HOUR = Interval(datetime(2026, 11, 2, 13, tzinfo=UTC), datetime(2026, 11, 2, 14, tzinfo=UTC))
+BERLIN = pendulum.timezone("Europe/Berlin")
 
 
 @pytest.mark.parametrize(
     ("bucket", "key", "expected"),
     [
-        ("my-lake", "a/b.jsonl", ("my-lake", "a/b.jsonl")),
         ("my-lake", "tenant:acme/x.jsonl", ("my-lake", "tenant:acme/x.jsonl")),
         ("my-lake", "/a//b", ("my-lake", "/a//b")),
-        (None, "s3://my-lake/a/b.jsonl", ("my-lake", "a/b.jsonl")),
         (None, "S3://my-lake/team=who?/a#b", ("my-lake", "team=who?/a#b")),
         (None, "s3://my-lake//a//b ", ("my-lake", "/a//b ")),
         (None, "plain", ("default", "plain")),
@@ -34,17 +34,13 @@ def test_a_location_is_a_bucket_and_all_that_follows_it(bucket: str | None, key:
     [
         (None, "plain", "bucket"),
         ("my-lake", "", "key"),
-        (None, "s3://my-lake", "key"),
         (None, "s3://my-lake/", "key"),
         (None, "s3:///key", "bucket"),
-        ("my-lake", "s3://my-lake/key", "s3_bucket"),
+        ("my-lake", "s3://my-lake/key", "Use one of the two"),
         (None, "https://s3.us-east-1.amazonaws.com/my-lake/key", "s3_key"),
-        ("my-lake", "https://x/key", "s3_key"),
-        (None, "gs://my-lake/key", "s3_key"),
         ("my-lake", "a\nb", "s3_key"),
-        ("my-lake", "\ud800", "s3_key"),
         ("my-lake", "ü" * 513, "1024 bytes"),
-        ("my-lake", 20261108, "s3_key 20261108"),
+        ("my-lake", 20261108, "s3_key 20261108.*render_template_as_native_obj"),
         ("my-lake", None, "s3_key None"),
         (["my-lake"], "key", "s3_bucket"),
     ],
@@ -77,27 +73,11 @@ def test_they_are_written_in_the_timezone_that_is_given():
     assert fill_placeholders("{end}", day, tokyo) == "2026-11-03T00:00:00+09:00"
 
 
-def test_a_repeated_hour_can_be_told_apart():
-    new_york = pendulum.timezone("America/New_York")
-    first = datetime(2026, 11, 1, 5, tzinfo=UTC)
-    keys = {
-        fill_placeholders("{start:%Y-%m-%dT%H%z}", Interval(hour, hour + timedelta(hours=1)), new_york)
-        for hour in (first, first + timedelta(hours=1))
-    }
-    assert keys == {"2026-11-01T01-0400", "2026-11-01T01-0500"}
-
-
-HOUR = Interval(datetime(2026, 11, 2, 13, tzinfo=UTC), datetime(2026, 11, 2, 14, tzinfo=UTC))
-
-
 @pytest.mark.parametrize(
     ("key", "interval"),
     [
         ("{start:YYYY-MM-DD}", DAY),
-        ("{start:day}", DAY),
         ("{end:}", DAY),
-        ("{start:%Q}", DAY),
-        ("{start:%%}", DAY),
         ("{start:%Y-%m}", DAY),
         ("{start:%H}", DAY),
         ("{start:%Y-%m-%d}", HOUR),
@@ -109,20 +89,18 @@ def test_a_name_that_another_interval_has_as_well_is_an_error(key: str, interval
         fill_placeholders(key, interval, pendulum.UTC)
 
 
-def test_a_name_of_the_end_is_the_days_own_when_the_day_has_23_hours():
-    berlin = pendulum.timezone("Europe/Berlin")
-    day = Interval(datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC))
-    assert fill_placeholders("{end:%Y-%m-%d}", day, berlin) == "2026-03-30"
-
-
 @pytest.mark.parametrize("hour", [0, 1])
 def test_an_hour_that_is_repeated_needs_an_offset(hour: int):
-    berlin = pendulum.timezone("Europe/Berlin")
     start = datetime(2026, 10, 25, hour, tzinfo=UTC)
     interval = Interval(start, start + timedelta(hours=1))
     with pytest.raises(InvalidQuery, match="%z"):
-        fill_placeholders("{start:%Y-%m-%dT%H}", interval, berlin)
-    assert fill_placeholders("{start:%Y-%m-%dT%H%z}", interval, berlin) == f"2026-10-25T02+0{2 - hour}00"
+        fill_placeholders("{start:%Y-%m-%dT%H}", interval, BERLIN)
+    assert fill_placeholders("{start:%Y-%m-%dT%H%z}", interval, BERLIN) == f"2026-10-25T02+0{2 - hour}00"
+
+
+def test_a_name_of_the_end_is_the_days_own_when_the_day_has_23_hours():
+    day = Interval(datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC))
+    assert fill_placeholders("{end:%Y-%m-%d}", day, BERLIN) == "2026-03-30"
 
 
 @pytest.mark.parametrize("key", ["{start:%Y-%m-%d", "{ start }", "{START}", "{start!r}", "{start.year}", "{end }"])

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
@@ -13,16 +11,9 @@ from botocore.exceptions import (
 )
 
 from airflow_provider_zcc.s3.location import Location
-from airflow_provider_zcc.s3.upload import MIN_PART_SIZE, Upload, s3_errors, upload
+from airflow_provider_zcc.s3.upload import MIN_PART_SIZE, s3_errors, upload
 from airflow_provider_zcc.zoom.errors import InvalidQuery
 from tests.unit.conftest import Bucket
-
-#: More than fits into one part.
-LONG = b"x" * 2 * MIN_PART_SIZE
-
-
-def start(bucket: Bucket) -> AbstractContextManager[Upload]:
-    return upload(S3Hook(), Location(bucket.name, "key"), {})
 
 
 def rejected(code: str) -> ClientError:
@@ -50,19 +41,9 @@ def test_an_error_says_what_to_check_and_is_permanent_if_a_retry_cannot_help(
     assert type(raised.value) is kind
 
 
-@pytest.mark.parametrize("end", [ValueError, KeyboardInterrupt])
-def test_parts_are_discarded_if_the_context_ends_early(bucket: Bucket, end: type[BaseException]) -> None:
-    with pytest.raises(end), start(bucket) as writer:  # noqa: PT012
-        writer.write(LONG)
-        assert len(bucket.unfinished_uploads()) == 1
-        raise end
-
-    assert bucket.unfinished_uploads() == bucket.keys() == []
-
-
 def test_an_upload_that_cannot_be_discarded_is_warned_of(bucket: Bucket, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(KeyError), start(bucket) as writer:  # noqa: PT012
-        writer.write(LONG)
+    with pytest.raises(KeyError), upload(S3Hook(), Location(bucket.name, "key"), {}) as writer:  # noqa: PT012
+        writer.write(bytes(2 * MIN_PART_SIZE))
         [unfinished] = bucket.unfinished_uploads()
         bucket.client.abort_multipart_upload(Bucket=bucket.name, Key="key", UploadId=unfinished["UploadId"])
         raise KeyError
