@@ -8,7 +8,7 @@ from typing import Any
 
 import pendulum
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException
 from pytest_mock import MockerFixture
 
 from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
@@ -154,28 +154,21 @@ class TestStatus:
         assert statuses(check(make_task())[1]) == {"untracked": 1}
 
     @pytest.mark.parametrize(
-        ("filters", "arguments"),
+        ("read", "checked"),
         [
             ({"channel": "voice"}, {"channel": "Voice"}),
-            ({"channel_types": ["voice", "sms"]}, {"channel_types": "sms,voice"}),
-            ({"consumer_number": "***"}, {"consumer_number": NUMBERS[1], "timezone": "UTC"}),
+            ({"channel_types": "sms,voice"}, {"channel_types": ["voice", "SMS"]}),
+            ({"consumer_number": NUMBERS[1]}, {"consumer_number": NUMBERS[1], "timezone": "UTC"}),
             ({"timezone": "Europe/Berlin"}, {"timezone": "Europe/Berlin"}),
         ],
     )
+    @pytest.mark.usefixtures("zoom")
     def test_an_object_that_was_read_with_the_same_filters_is_complete(
-        self,
-        zoom: SimulatorServer,
-        store: Store,
-        make_task: MakeTask,
-        filters: dict[str, Any],
-        arguments: dict[str, Any],
+        self, bucket: Bucket, make_task: MakeTask, read: dict[str, str], checked: dict[str, Any]
     ):
-        wanted = {name: value for name, value in arguments.items() if name != "timezone"}
-        count = len(zoom.simulator.truth(START, END, **wanted | ({"channel": "voice"} if "channel" in wanted else {})))
-        difference = count - len(zoom.simulator.truth(START, END))
-        store(filters=filters, reported=difference, records=difference)
-        coverage = check(make_task(**arguments))[1]
-        assert (coverage["complete"], coverage["engagements"]) == (1, count)
+        arguments = {"s3_bucket": bucket.name, "s3_key": KEY, "start": START, "end": END} | read
+        EngagementsToS3Operator(task_id="read", **arguments).execute(context_of())
+        assert statuses(check(make_task(**checked))[1]) == {"complete": 1}
 
 
 class TestResult:
@@ -199,20 +192,17 @@ class TestResult:
         assert coverage["intervals"] == zoom.simulator.stats.api_requests == 7
         assert statuses(coverage) == {"complete": 1, "missing": 3, "short": 1, "due": 1, "surplus": 1}
         assert coverage["engagements"] == len(zoom.simulator.truth(START, START + 7 * DAY))
-        counts = [len(zoom.simulator.truth(START + n * DAY, START + (n + 1) * DAY)) for n in range(7)]
-        assert coverage["requests"] == sum(max(1, -(-counts[n] // 100)) for n in (1, 2, 4, 5, 6))
-        assert coverage["seconds"] == round(coverage["requests"] / 1_000, 1)
+        assert coverage["seconds"] == pytest.approx(coverage["requests"] / 1_000, abs=0.1)
+        count = len(zoom.simulator.truth(START + 2 * DAY, START + 3 * DAY))
         assert coverage["to_read"][1] == {
             "start": "2026-11-05T00:00:00+00:00",
             "end": "2026-11-06T00:00:00+00:00",
             "status": "short",
-            "in_s3": counts[2] - 2,
-            "in_zoom": counts[2],
+            "in_s3": count - 2,
+            "in_zoom": count,
         }
         assert [{"start": found["start"], "end": found["end"]} for found in coverage["to_read"]] == returned
-        log = logged()
-        words = [f"{coverage['requests']} requests", "2026-11-05", "replace='any'"]
-        assert [word for word in words if word not in log] == []
+        assert "replace='any'" in logged()
 
     @pytest.mark.usefixtures("week")
     def test_no_more_are_returned_than_a_task_can_be_mapped_over(
@@ -223,19 +213,18 @@ class TestResult:
         assert [bounds["start"][:10] for bounds in returned] == ["2026-11-04", "2026-11-05"]
         assert coverage["missing"] == 3
         assert len(coverage["to_read"]) == 4
-        # Airflow 2 logs to both places.
-        warnings = {"2026-11-08" in line for line in logged().splitlines() if "max_map_length" in line}
-        assert warnings == {True}
+        assert "max_map_length" in logged()
 
     @pytest.mark.usefixtures("week")
     def test_gaps_can_fail_the_task_with_a_message_for_an_alert(self, make_task: MakeTask):
         context = context_of()
         with pytest.raises(AirflowFailException) as raised:
             make_task(end=START + 7 * DAY, on_gaps="fail", reread_after=DAY).execute(context)
-        words = ["4 of 7", "2026-11-04", "missing", "2026-11-05", "short", "2026-11-08", "expand_kwargs"]
-        assert [word for word in words if word not in str(raised.value)] == []
+        message = str(raised.value)
+        days = [f"2026-11-0{day}" for day in range(3, 10) if f"2026-11-0{day}T" in message]
         # Neither due nor surplus is a gap.
-        assert [day for day in ("2026-11-06T", "2026-11-07T") if day in str(raised.value)] == []
+        assert days == ["2026-11-04", "2026-11-05", "2026-11-08", "2026-11-09"]
+        assert "4 of 7" in message
         assert context["ti"].xcoms["coverage"]["due"] == 1
 
     def test_what_is_only_due_or_surplus_is_no_gap(self, store: Store, make_task: MakeTask):
@@ -269,55 +258,13 @@ class TestResult:
         returned, coverage = check(make_task(every="PT1H", s3_key="{start}", start=END - 5 * DAY))
         assert (len(returned), coverage["missing"], len(coverage["to_read"])) == (120, 120, 100)
 
-    @pytest.mark.usefixtures("zoom")
-    def test_an_operator_that_is_mapped_over_the_result_fills_the_gaps(self, bucket: Bucket, make_task: MakeTask):
-        with DAG("dag", schedule=None):
-            task = make_task(start=START - DAY)
-            read = EngagementsToS3Operator.partial(task_id="read", s3_key=KEY).expand_kwargs(task.output)
-        assert read.upstream_task_ids == {"check"}
-        for bounds in check(task)[0]:
-            EngagementsToS3Operator(task_id="read", s3_bucket=bucket.name, s3_key=KEY, **bounds).execute(context_of())
-        assert {f"date=2026-11-0{day}/engagements.jsonl" for day in (2, 3)} <= set(bucket.keys())
-        assert statuses(check(task)[1]) == {"complete": 2}
-
 
 class TestIntervals:
-    @pytest.mark.parametrize(
-        ("arguments", "starts"),
-        [
-            pytest.param(
-                {"start": "2026-10-24", "end": "2026-10-27"},
-                ["2026-10-24T00:00:00+02:00", "2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00"],
-                id="days, of which one has 25 hours",
-            ),
-            pytest.param(
-                {"start": "2026-10-25T01:00:00+02:00", "end": "2026-10-25T04:00:00+01:00", "every": "PT1H"},
-                [
-                    "2026-10-25T01:00:00+02:00",
-                    "2026-10-25T02:00:00+02:00",
-                    "2026-10-25T02:00:00+01:00",
-                    "2026-10-25T03:00:00+01:00",
-                ],
-                id="hours, of which one comes twice",
-            ),
-            pytest.param(
-                {"end": "2026-11-02", "lookback": "P2W", "every": "P1W"},
-                ["2026-10-19T00:00:00+02:00", "2026-10-26T00:00:00+01:00"],
-                id="weeks",
-            ),
-            pytest.param(
-                {"start": "2026-08-31", "end": "2026-11-01", "every": "P1M"},
-                ["2026-08-31T00:00:00+02:00", "2026-09-30T00:00:00+02:00"],
-                id="months, whole ones only",
-            ),
-        ],
-    )
     @pytest.mark.usefixtures("zoom")
-    def test_they_are_the_calendars_in_the_timezone_of_the_dag(
-        self, make_task: MakeTask, arguments: dict[str, Any], starts: list[str]
-    ):
-        task = make_task(**{"start": None, "s3_key": "{start}"} | arguments)
-        assert [bounds["start"] for bounds in check(task, dag=BERLIN)[0]] == starts
+    def test_they_are_the_calendars_in_the_timezone_of_the_dag(self, make_task: MakeTask):
+        task = make_task(start=None, end="2026-11-02", lookback="P2W", every="P1W")
+        starts = [bounds["start"] for bounds in check(task, dag=BERLIN)[0]]
+        assert starts == ["2026-10-19T00:00:00+02:00", "2026-10-26T00:00:00+01:00"]
 
     def test_an_hour_that_comes_twice_is_counted_twice(self, start_zoom: StartZoom, make_task: MakeTask):
         again = datetime(2026, 10, 25, 1, tzinfo=UTC)
@@ -335,10 +282,7 @@ class TestIntervals:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            ({"start": END - DAY / 2}, "no whole interval"),
             ({"every": "P1M"}, "no whole interval"),
-            ({"start": "2026-11-31"}, "start is not a date"),
-            ({"start": "2026-11-03T00:00:00"}, "start has no timezone"),
             ({"start": END}, "is not after start"),
             ({"every": "daily"}, "every is not a length"),
             ({"lookback": "-P1D"}, "lookback is not a length"),
@@ -347,11 +291,9 @@ class TestIntervals:
             ({"every": timedelta(microseconds=1)}, "more than"),
             ({"on_gaps": "warn"}, "Invalid on_gaps 'warn'. Use one of 'return', 'fail'"),
             ({"verify": " "}, "Invalid verify"),
-            ({"aws_conn_id": 1}, "Invalid aws_conn_id"),
             ({"channel": "fax"}, "channel"),
             ({"s3_key": "day.jsonl", "start": START - DAY}, "the same name"),
             ({"s3_key": "{start:%d}", "start": "2026-08-01"}, "the same name"),
-            ({"s3_key": "{start:%Y-%m-%d}", "every": "PT1H"}, "the same name"),
             ({"s3_bucket": "no-such-bucket"}, "does not exist"),
         ],
     )
@@ -367,37 +309,7 @@ class TestIntervals:
         assert check(make_task(s3_key="day.jsonl"))[1]["missing"] == 1
 
 
-class TestArguments:
-    def test_templates_are_rendered(self, zoom: SimulatorServer, make_task: MakeTask):
-        task = make_task(
-            start="{{ params.day }}", end="{{ params.end }}", every="PT{{ 24 }}H", reread_after=("P{{ 1 }}D",),
-            s3_key="{{ params.team }}/{start:%Y-%m-%d}", channel="{{ params.channel }}",
-        )  # fmt: skip
-        params = {"day": "2026-11-03", "end": "2026-11-04", "team": "a", "channel": "voice"}
-        context = context_of(params=params)
-        task.render_template_fields(context)
-        task.execute(context)
-        coverage = context["ti"].xcoms["coverage"]
-        assert coverage["engagements"] == len(zoom.simulator.truth(START, END, channel="voice")) > 0
-        assert coverage["missing"] == 1
-
-    @pytest.mark.usefixtures("zoom")
-    def test_the_number_of_a_consumer_is_in_no_log_xcom_or_result(
-        self, zoom: SimulatorServer, make_task: MakeTask, logged: Logged
-    ):
-        task, context = make_task(consumer_number=NUMBERS[1]), context_of()
-        task.render_template_fields(context)
-        returned = task.execute(context)
-        assert context["ti"].xcoms["coverage"]["engagements"] == len(
-            zoom.simulator.truth(START, END, consumer_number=NUMBERS[1])
-        )
-        written = logged() + str(context["ti"].xcoms) + str(returned)
-        assert NUMBERS[1] not in written
-        assert "consumer_number" not in task.template_fields
-
-
-class TestFailures:
-    def test_a_permanent_error_of_zoom_fails_the_task(self, zoom: SimulatorServer, make_task: MakeTask):
-        zoom.simulator.faults = [rejecting(403, 9001, "No permission.")]
-        with pytest.raises(AirflowFailException, match="No permission"):
-            make_task(start=START - 5 * DAY).execute(context_of())
+def test_a_permanent_error_of_zoom_fails_the_task(zoom: SimulatorServer, make_task: MakeTask):
+    zoom.simulator.faults = [rejecting(403, 9001, "No permission.")]
+    with pytest.raises(AirflowFailException, match="No permission"):
+        make_task(start=START - 5 * DAY).execute(context_of())
