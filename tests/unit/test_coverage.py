@@ -18,36 +18,29 @@ MONTH = pendulum.duration(months=1)
 
 
 @pytest.mark.parametrize(
-    ("every", "timezone", "start", "bounds"),
+    ("every", "start", "bounds"),
     [
-        pytest.param(MONTH, UTC, (2026, 1, 31), ["01-31", "02-28", "03-31", "04-30"], id="months do not drift"),
-        pytest.param(pendulum.duration(weeks=1), BERLIN, (2026, 10, 19), ["10-19", "10-26", "11-02"], id="weeks"),
-        pytest.param(DAY, BERLIN, (2026, 10, 24), ["10-24", "10-25", "10-26"], id="a day of 25 hours"),
-        pytest.param(DAY, BERLIN, (2026, 3, 28), ["03-28", "03-29", "03-30"], id="a day of 23 hours"),
+        pytest.param(MONTH, "2026-01-31", ["02-28", "03-31", "04-30"], id="months do not drift"),
+        pytest.param(pendulum.duration(weeks=1), "2026-10-19", ["10-26", "11-02"], id="weeks"),
+        pytest.param(DAY, "2026-10-24", ["10-25", "10-26"], id="a day of 25 hours"),
+        pytest.param(DAY, "2026-03-28", ["03-29", "03-30"], id="a day of 23 hours"),
     ],
 )
-def test_intervals_are_the_calendars(
-    every: timedelta, timezone: pendulum.Timezone, start: tuple[int, int, int], bounds: list[str]
-):
-    first = pendulum.datetime(*start, tz=timezone)
-    last = pendulum.parse(f"2026-{bounds[-1]}", tz=timezone)
-    intervals = intervals_between(first, last, every, timezone)
-    local = [bound.in_timezone(timezone) for bound in (intervals[0].start, *(interval.end for interval in intervals))]
-    assert [bound.format("MM-DD HH:mm") for bound in local] == [f"{bound} 00:00" for bound in bounds]
+def test_intervals_are_the_calendars(every: timedelta, start: str, bounds: list[str]):
+    first, last = (pendulum.parse(date, tz=BERLIN) for date in (start, f"2026-{bounds[-1]}"))
+    intervals = [interval.in_timezone(BERLIN) for interval in intervals_between(first, last, every, BERLIN)]
+    assert [f"{interval.end:%m-%d %H:%M}" for interval in intervals] == [f"{bound} 00:00" for bound in bounds]
+    assert [interval.start for interval in intervals] == [first, *(interval.end for interval in intervals[:-1])]
 
 
 @pytest.mark.parametrize(
     ("every", "lookback", "starts"),
-    [
-        (MONTH, timedelta(days=90), ["09-01", "10-01"]),
-        (pendulum.duration(weeks=1), timedelta(days=10), ["10-25"]),
-        (DAY, timedelta(hours=60), ["10-30", "10-31"]),
-    ],
+    [(MONTH, timedelta(days=90), ["09-01", "10-01"]), (DAY, timedelta(hours=60), ["10-30", "10-31"])],
 )
 def test_counted_backwards_intervals_meet_the_end(every: timedelta, lookback: timedelta, starts: list[str]):
     end = pendulum.datetime(2026, 11, 1, tz=BERLIN)
     intervals = intervals_between(end - lookback, end, every, BERLIN, backwards=True)
-    assert [interval.in_timezone(BERLIN).start.strftime("%m-%d") for interval in intervals] == starts
+    assert [f"{interval.in_timezone(BERLIN).start:%m-%d}" for interval in intervals] == starts
     assert intervals[-1].end == end
 
 

@@ -15,10 +15,6 @@ from airflow_provider_zcc.zoom.errors import InvalidQuery
 DAY = timedelta(days=1)
 FIRST = pendulum.datetime(2026, 11, 2)
 NEXT = pendulum.datetime(2026, 11, 3)
-#: Words of the errors, lines that can be copied among them.
-LENGTH = 'interval_length="P1D",\n'
-NOTHING = ["no data interval", 'start="{{ params.start }}",\n']
-
 REAL = {"data_interval_start": FIRST, "data_interval_end": NEXT}
 NO_LENGTH = {"data_interval_start": NEXT, "data_interval_end": NEXT}
 ABSENT: dict[str, Any] = {}
@@ -43,43 +39,33 @@ def test_the_interval_is_that_of_the_run(context: dict[str, Any], length: timede
 @pytest.mark.parametrize(
     ("context", "length", "words"),
     [
-        pytest.param(NO_LENGTH, None, ["no length", "2026-11-03", LENGTH], id="cron or timedelta on 3.x"),
-        pytest.param(ABSENT, None, NOTHING, id="asset-triggered"),
-        pytest.param(
-            ABSENT,
-            DAY,
-            NOTHING,
-            id="asset-triggered, whatever the length",
-        ),
-        pytest.param(NONE, None, NOTHING, id="manual without a logical date"),
-        pytest.param(PARTITIONED, None, ["partition_date", LENGTH, "run_offset=-1"], id="CronPartitionTimetable"),
-        pytest.param({"partition_key": "2026-11-02"}, DAY, ["no data interval"], id="partition without a date"),
-        pytest.param({"data_interval_start": FIRST}, None, ["no data interval"], id="one side"),
+        pytest.param(NO_LENGTH, None, "2026-11-03.*\n    interval_length=", id="cron or timedelta on 3.x"),
+        pytest.param(ABSENT, None, "no data interval.*\n    start=", id="asset-triggered"),
+        pytest.param(ABSENT, DAY, "no data interval", id="asset-triggered, whatever the length"),
+        pytest.param(NONE, None, "no data interval", id="manual without a logical date"),
+        pytest.param(PARTITIONED, None, "partition_date.*\n    interval_length=", id="CronPartitionTimetable"),
+        pytest.param({"data_interval_start": FIRST}, None, "no data interval", id="one side"),
     ],
 )
-def test_a_run_without_an_interval_is_an_error_with_a_remedy(
-    context: dict[str, Any], length: timedelta | None, words: list[str]
+def test_a_run_without_an_interval_is_an_error_with_lines_to_copy(
+    context: dict[str, Any], length: timedelta | None, words: str
 ):
-    with pytest.raises(InvalidQuery) as raised:
+    with pytest.raises(InvalidQuery, match=f"(?s){words}"):
         resolve_interval(context, interval_length=length)
-    assert [word for word in words if word not in str(raised.value)] == []
 
 
 @pytest.mark.parametrize(
     ("start", "end"),
     [
         (FIRST, NEXT),
-        ("2026-11-02 00:00:00+00:00", "2026-11-03 00:00:00+00:00"),
-        ("2026-11-02T00:00:00Z", "2026-11-03T00:00:00.000000+00:00"),
+        ("2026-11-02 00:00:00+00:00", "2026-11-03T00:00:00.000000Z"),
         (" 2026-11-02T00:00:00+00:00\n", NEXT),
         ("2026-11-01T16:00:00-08:00", datetime(2026, 11, 3, 5, 30, tzinfo=timezone(timedelta(hours=5.5)))),
     ],
 )
 @pytest.mark.parametrize("context", [ABSENT, {"data_interval_start": NEXT, "data_interval_end": NEXT + DAY}])
 def test_start_and_end_win_over_the_run(start: datetime | str, end: datetime | str, context: dict[str, Any]):
-    interval = resolve_interval(context, start=start, end=end, interval_length=DAY)
-    assert interval == (FIRST, NEXT)
-    assert [moment.utcoffset() is not None for moment in interval] == [True, True]
+    assert resolve_interval(context, start=start, end=end, interval_length=DAY) == (FIRST, NEXT)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +75,7 @@ def test_start_and_end_win_over_the_run(start: datetime | str, end: datetime | s
         pytest.param(None, NEXT, "start is missing", id="end alone"),
         pytest.param(NEXT, FIRST, "is not after start", id="reversed"),
         pytest.param(FIRST, "2026-11-02T01:00:00+01:00", "is not after start", id="equal in other words"),
-        pytest.param(datetime(2026, 11, 2), NEXT, "start has no timezone", id="naive start"),  # noqa: DTZ001
-        pytest.param(FIRST, "2026-11-03 00:00:00", "end has no timezone", id="naive end"),
+        pytest.param(FIRST, "2026-11-03 00:00:00", "end has no timezone", id="naive"),
         pytest.param(date(2026, 11, 2), NEXT, "start has no timezone", id="a date"),
         pytest.param("yesterday", NEXT, "start is not an ISO 8601 time: 'yesterday'", id="unreadable"),
         pytest.param(0, NEXT, "start has no timezone", id="a number"),
@@ -121,10 +106,9 @@ def test_the_length_ends_at_the_run_or_begins_at_the_date_of_a_partition(given: 
     assert resolve_interval(PARTITIONED, interval_length=given) == (FIRST, FIRST + length)
 
 
-@pytest.mark.parametrize("given", ["P1M", pendulum.duration(months=1)])
-def test_a_month_is_a_month_of_the_calendar(given: timedelta | str):
-    assert resolve_interval(NO_LENGTH, interval_length=given) == (pendulum.datetime(2026, 10, 3), NEXT)
-    assert resolve_interval(PARTITIONED, interval_length=given) == (FIRST, pendulum.datetime(2026, 12, 2))
+def test_a_month_is_a_month_of_the_calendar():
+    assert resolve_interval(NO_LENGTH, interval_length="P1M") == (pendulum.datetime(2026, 10, 3), NEXT)
+    assert resolve_interval(PARTITIONED, interval_length="P1M") == (FIRST, pendulum.datetime(2026, 12, 2))
 
 
 BERLIN = pendulum.timezone("Europe/Berlin")
@@ -156,36 +140,20 @@ def test_daily_runs_adjoin_where_daylight_saving_makes_a_day_of_25_or_23_hours(
         ("P1DT1H", pendulum.datetime(2026, 10, 24, 23, tz=BERLIN)),
         (timedelta(days=1, hours=1), pendulum.datetime(2026, 10, 24, 23, tz=BERLIN)),
         ("P1W", pendulum.datetime(2026, 10, 19, tz=BERLIN)),
-        ("P1M", pendulum.datetime(2026, 9, 26, tz=BERLIN)),
     ],
 )
 def test_days_are_those_of_the_calendar_and_hours_those_of_the_clock(length: timedelta | str, first: pendulum.DateTime):
     midnight = pendulum.datetime(2026, 10, 26, tz=BERLIN)
-    context = {"data_interval_start": midnight, "data_interval_end": midnight, **BERLIN_DAG}
-    interval = resolve_interval(context, interval_length=length)
+    run = {"data_interval_start": midnight, "data_interval_end": midnight}
+    interval = resolve_interval(run | BERLIN_DAG, interval_length=length)
     # Python calls times of a repeated hour unequal in two timezones, and equal in one, whatever they mean.
     assert [moment.timestamp() for moment in interval] == [first.timestamp(), midnight.timestamp()]
+    assert resolve_interval(run, interval_length="P1D") == (midnight.subtract(hours=24), midnight), "UTC without a Dag"
 
 
-def test_days_are_those_of_utc_without_a_dag():
-    midnight = pendulum.datetime(2026, 10, 26, tz=BERLIN)
-    context = {"data_interval_start": midnight, "data_interval_end": midnight}
-    assert resolve_interval(context, interval_length="P1D") == (midnight.subtract(hours=24), midnight)
-
-
-@pytest.mark.parametrize(
-    "length",
-    [timedelta(), -DAY, "P0D", "-P1D", "", "P", "1 day", "2026-11-02", "P1D/2026-01-02", 86_400, "P" + "9" * 400 + "D"],
-)
-@pytest.mark.parametrize("context", [REAL, NO_LENGTH])
-def test_what_is_no_length_is_rejected(context: dict[str, Any], length: Any):
-    with pytest.raises(InvalidQuery, match="interval_length is not a length of time"):
-        resolve_interval(context, interval_length=length)
-
-
-@pytest.mark.parametrize("length", ["P9999Y", timedelta.max])
-def test_a_length_beyond_the_calendar_is_an_error(length: Any):
-    with pytest.raises(InvalidQuery, match="interval_length"):
+@pytest.mark.parametrize("length", ["P0D", "-P1D", "P", "1 day", "P1D/P2D", 86_400, "P9999Y", "P" + "9" * 400 + "D"])
+def test_what_is_no_length_is_rejected(length: Any):
+    with pytest.raises(InvalidQuery, match="interval_length is "):
         resolve_interval(NO_LENGTH, interval_length=length)
 
 
@@ -217,7 +185,6 @@ def range_of(context: dict[str, Any], **given: Any) -> Interval:
         pytest.param(NO_LENGTH, NEXT, id="no length"),
         pytest.param({"data_interval_start": NOW, "data_interval_end": NOW}, NOW.start_of("day"), id="manual"),
         pytest.param(ABSENT, NOW.start_of("day"), id="asset-triggered"),
-        pytest.param(PARTITIONED | NONE, NOW.start_of("day"), id="partitioned"),
     ],
 )
 def test_the_range_ends_where_the_runs_interval_does_or_now(context: dict[str, Any], end: datetime):
@@ -230,7 +197,6 @@ def test_the_range_ends_where_the_runs_interval_does_or_now(context: dict[str, A
         ("PT15M", "2026-11-18T09:45:00+00:00"),
         ("PT1H", "2026-11-18T09:00:00+00:00"),
         ("P1D", "2026-11-17T23:00:00+00:00"),
-        ("P1W", "2026-11-15T23:00:00+00:00"),
         (timedelta(days=7), "2026-11-15T23:00:00+00:00"),
         ("P1M", "2026-10-31T23:00:00+00:00"),
         ("P3M", "2026-09-30T22:00:00+00:00"),
@@ -271,16 +237,11 @@ def test_a_run_of_another_length_is_rounded_down_too():
     assert range_of(hour, every="PT1H").end == NEXT.add(hours=6)
 
 
-def test_a_start_may_be_given_without_an_end():
-    assert range_of(REAL, start="2026-10-01") == (pendulum.datetime(2026, 10, 1), NEXT)
-
-
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         ({"start": "2026-02-30"}, "start is not a date: '2026-02-30'"),
         ({"end": "2026-11-01T00:00:00"}, "end has no timezone"),
-        ({"end": "tomorrow"}, "end is not an ISO 8601 time"),
         ({"start": "2026-11-04"}, "is not after start"),
         ({"lookback": "P9999Y"}, "lookback is .* too long"),
     ],

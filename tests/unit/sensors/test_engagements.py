@@ -75,19 +75,16 @@ def test_enough_engagements_are_required_and_their_count_has_to_stay_the_same(
     assert zoom.simulator.stats.api_requests == len(counts)
 
 
-@pytest.mark.parametrize(
-    ("length", "context"), [(None, context_of(START, END)), ("P1D", context_of(END, END))], ids=["run", "length"]
-)
-def test_the_interval_is_that_of_the_run_or_ends_there(zoom: SimulatorServer, length: str | None, context: Any):
-    sensor(start=None, end=None, interval_length=length).poke(context)
+def test_the_interval_ends_where_that_of_the_run_does(zoom: SimulatorServer):
+    sensor(start=None, end=None, interval_length="P1D").poke(context_of(END, END))
     [query] = map(dict, zoom.simulator.stats.queries)
     assert (query["from"], query["to"]) == ("2026-11-03T00:00:00Z", "2026-11-03T23:59:59Z")
 
 
-def deferral_of(waiting: EngagementsSensor, context: dict[str, Any] | None = None) -> TaskDeferred:
+def deferral_of(waiting: EngagementsSensor, context: dict[str, Any]) -> TaskDeferred:
     """Return what a deferrable sensor raises when it leaves its worker slot."""
     with pytest.raises(TaskDeferred) as raised:
-        waiting.execute(context or context_of())
+        waiting.execute(context)
     return raised.value
 
 
@@ -98,7 +95,7 @@ class TestDeferring:
 
     def test_it_checks_once_and_hands_over_to_the_trigger(self, zoom: SimulatorServer):
         arguments = {
-            "timezone": "Europe/Berlin",
+            "channel": "voice",
             "min_engagements": 10**9,
             "settle": timedelta(hours=1),
             "stable_checks": 3,
@@ -106,25 +103,18 @@ class TestDeferring:
             "exponential_backoff": True,
             "max_wait": timedelta(minutes=30),
         }
-        templated = {"channel_sources": "{{ 'sms' }},whatsapp", "zcc_conn_id": "zcc_{{ 'default' }}"}
-        waiting = sensor(start=None, end=None, deferrable=True, mode="reschedule", **templated, **arguments)
-        context = context_of(START, END)
-        waiting.render_template_fields(context)
-        deferral = deferral_of(waiting, context)
+        waiting = sensor(start=None, end=None, deferrable=True, mode="reschedule", **arguments)
+        deferral = deferral_of(waiting, context_of(START, END))
         assert zoom.simulator.stats.api_requests == 1
         assert isinstance(deferral.trigger, EngagementsTrigger)
-        assert {name: value for name, value in deferral.trigger.serialize()[1].items() if value is not None} == {
-            "zcc_conn_id": "zcc_default",
-            "start": START.isoformat(),
-            "end": END.isoformat(),
-            "channel_sources": "sms,whatsapp",
-            **arguments,
-        }
+        handed_over = {name: value for name, value in deferral.trigger.serialize()[1].items() if value is not None}
+        bounds = {"start": START.isoformat(), "end": END.isoformat()}
+        assert handed_over == arguments | bounds | {"zcc_conn_id": "zcc_default"}
         assert deferral.method_name == "execute_complete"
 
     def test_the_timeout_counts_from_the_beginning(self, zoom: SimulatorServer):
         zoom.simulator.faults = [Fault("delay", details={"seconds": 0.5})]
-        timeout = deferral_of(sensor(min_engagements=10**9, deferrable=True, timeout=3_600)).timeout
+        timeout = deferral_of(sensor(min_engagements=10**9, deferrable=True, timeout=3_600), context_of()).timeout
         assert timeout is not None
         assert 0 < timeout.total_seconds() <= 3_599.5
 
@@ -137,7 +127,7 @@ class TestDeferring:
     def test_a_transient_error_is_left_to_the_trigger(self, zoom: SimulatorServer, mocker: Any, faults: list[Fault]):
         mocker.patch("airflow_provider_zcc.sensors.engagements.CHECK_RETRY_TIMEOUT", 0.0)
         zoom.simulator.faults = faults
-        assert isinstance(deferral_of(sensor(deferrable=True)).trigger, EngagementsTrigger)
+        assert isinstance(deferral_of(sensor(deferrable=True), context_of()).trigger, EngagementsTrigger)
 
     @pytest.mark.parametrize(
         ("arguments", "error"), [({}, AirflowFailException), ({"soft_fail": True}, AirflowSkipException)]
@@ -162,76 +152,54 @@ class TestResuming:
         event = {"status": "available", "engagements": 7}
         assert sensor(deferrable=True).execute_complete(context_of(), event) is None
 
-    @pytest.mark.parametrize(
-        "event", [None, "available", {}, {"status": "success"}, {"status": "available"}, {"engagements": 7}]
-    )
-    def test_an_unknown_event_fails(self, event: Any):
-        with pytest.raises(AirflowException, match="does not know"):
-            sensor(deferrable=True).execute_complete(context_of(), event)
-
     def test_a_permanent_error_of_the_trigger_fails_permanently(self):
         event = {"status": "failed", "message": "Zoom's own words."}
         with pytest.raises(AirflowFailException, match="Zoom's own words"):
             sensor(deferrable=True).execute_complete(context_of(), event)
 
+    @pytest.mark.parametrize("event", [None, {"status": "available"}, {"engagements": 7}])
+    def test_an_unknown_event_fails(self, event: Any):
+        with pytest.raises(AirflowException, match="does not know"):
+            sensor(deferrable=True).execute_complete(context_of(), event)
+
     @pytest.mark.parametrize(
-        ("method", "arguments"),
+        ("method", "arguments", "error"),
         [
-            ("execute_complete", {"event": {"status": "failed", "message": "Zoom's own words."}}),
-            ("execute_complete", {"event": None}),
-            ("__fail__", {"error": "Trigger timeout"}),
-            ("__fail__", {"error": "Trigger failure", "traceback": []}),
+            ("execute_complete", {"event": None}, AirflowException),
+            ("__fail__", {"error": "Trigger timeout"}, AirflowSensorTimeout),
+            ("__fail__", {"error": "Trigger/execution timeout"}, AirflowSensorTimeout),
+            ("__fail__", {"error": "Trigger failure", "traceback": []}, AirflowException),
+            ("__fail__", {"error": None}, AirflowException),
         ],
+        ids=["unknown event", "timeout in Airflow 3", "timeout in Airflow 2", "failure", "unknown failure"],
     )
-    @pytest.mark.parametrize("choice", ["soft_fail", "never_fail", ""])
-    def test_soft_fail_and_never_fail_skip_it_whatever_went_wrong(
-        self, method: str, arguments: dict[str, Any], choice: str
+    def test_a_timeout_is_not_retried_and_soft_fail_and_never_fail_skip_the_task_whatever_went_wrong(
+        self, method: str, arguments: dict[str, Any], error: type[Exception]
     ):
-        waiting = sensor(deferrable=True, **({choice: True} if choice else {}))
         with pytest.raises(AirflowException) as raised:
-            waiting.resume_execution(method, arguments, context_of())
-        assert isinstance(raised.value, AirflowSkipException) is bool(choice)
-
-    @pytest.mark.parametrize(
-        ("error", "is_timeout"),
-        [("Trigger timeout", True), ("Trigger/execution timeout", True), ("Trigger failure", False), (None, False)],
-        ids=["Airflow 3", "Airflow 2", "failure", "unknown"],
-    )
-    def test_a_timeout_is_a_timeout_of_the_sensor_which_is_not_retried(self, error: str | None, is_timeout: bool):
-        with pytest.raises(AirflowException) as raised:
-            sensor(deferrable=True, timeout=3_600).resume_execution("__fail__", {"error": error}, context_of())
-        assert isinstance(raised.value, AirflowSensorTimeout) == is_timeout
+            sensor(deferrable=True, timeout=3_600).resume_execution(method, arguments, context_of())
+        assert isinstance(raised.value, AirflowSensorTimeout) == (error is AirflowSensorTimeout)
+        for choice in ("soft_fail", "never_fail"):
+            with pytest.raises(AirflowSkipException):
+                sensor(deferrable=True, **{choice: True}).resume_execution(method, arguments, context_of())
 
 
-class TestErrors:
-    @pytest.mark.parametrize(
-        ("arguments", "words"),
-        [
-            ({"deferrable": "yes"}, "deferrable 'yes'"),
-            ({"settle": "PT5M"}, "settle is 'PT5M'"),
-            ({"min_engagements": "5"}, "min_engagements is '5'"),
-            ({"zcc_conn_id": "nowhere"}, "nowhere"),
-            ({"channel": "fax"}, "channel"),
-            ({"start": None, "end": None}, "no data interval"),
-            ({"stable_checks": 2, "mode": "reschedule"}, "'reschedule'"),
-            (
-                {"stable_checks": 2, "mode": "reschedule", "deferrable": True, "consumer_number": NUMBERS[3]},
-                "'reschedule'",
-            ),
-        ],
-    )
-    def test_a_wrong_argument_fails_permanently(self, zoom: SimulatorServer, arguments: dict[str, Any], words: str):
-        with pytest.raises(AirflowFailException, match=words):
-            sensor(**arguments).poke(context_of())
-        assert no_request_was_sent(zoom)
-
-    def test_a_daily_limit_is_named_and_may_be_retried(self, zoom: SimulatorServer):
-        moment = hours_from_now(6)
-        zoom.simulator.faults = [daily_limit_until(moment)]
-        with pytest.raises(AirflowException) as raised:
-            sensor().poke(context_of())
-        assert str(moment) in str(raised.value)
-        assert not isinstance(raised.value, AirflowFailException)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"deferrable": "yes"}, "deferrable 'yes'"),
+        ({"settle": "PT5M"}, "settle is 'PT5M'"),
+        ({"min_engagements": "5"}, "min_engagements is '5'"),
+        ({"zcc_conn_id": "nowhere"}, "nowhere"),
+        ({"channel": "fax"}, "channel"),
+        ({"stable_checks": 2, "mode": "reschedule"}, "'reschedule'"),
+        ({"stable_checks": 2, "mode": "reschedule", "deferrable": True, "consumer_number": NUMBERS[3]}, "'reschedule'"),
+    ],
+)
+def test_a_wrong_argument_fails_permanently(zoom: SimulatorServer, arguments: dict[str, Any], words: str):
+    with pytest.raises(AirflowFailException, match=words):
+        sensor(**arguments).poke(context_of())
+    assert no_request_was_sent(zoom)
 
 
 def test_sigterm_ends_a_sensor_that_waits_between_two_checks(zoom: SimulatorServer):
