@@ -29,10 +29,6 @@ if AIRFLOW >= (3, 0):
     from airflow.sdk.execution_time.context import OutletEventAccessors
 else:
     from airflow.utils.context import OutletEventAccessors
-if (3, 0) <= AIRFLOW < (3, 1):
-    from airflow.sdk.execution_time.secrets_masker import _secrets_masker
-elif AIRFLOW < (3, 0):
-    from airflow.utils.log.secrets_masker import _secrets_masker
 
 #: A busy Tuesday among the simulated days.
 START = LAST_MIDNIGHT - timedelta(days=6)
@@ -93,15 +89,6 @@ def botocore_data_is_read_once() -> Iterator[None]:
         read = cache(JSONFileLoader().load_file)
         patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
         yield
-
-
-@pytest.fixture(autouse=True)
-def logs_are_masked_as_in_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Airflow up to 3.0 masks logs only where it is told to, which it is in tasks, and only the task's own secrets."""
-    if AIRFLOW < (3, 1):
-        monkeypatch.setattr("airflow.settings.MASK_SECRETS_IN_LOGS", True)
-        monkeypatch.setattr(_secrets_masker(), "patterns", set())
-        monkeypatch.setattr(_secrets_masker(), "replacer", None)
 
 
 @pytest.fixture(scope="session")
