@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import cache
 from typing import Any
 from uuid import uuid4
@@ -38,6 +38,7 @@ QUIET = (LAST_MIDNIGHT + timedelta(days=5), LAST_MIDNIGHT + timedelta(days=6))
 
 StartZoom = Callable[..., SimulatorServer]
 ConnectZoom = Callable[..., None]
+Logged = Callable[[], str]
 
 
 @dataclass(frozen=True)
@@ -138,17 +139,19 @@ def zoom(start_zoom: StartZoom) -> SimulatorServer:
     return start_zoom()
 
 
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Logged:
+    """What was logged since the last call: Airflow's loggers write to the one or the other."""
+    caplog.set_level(logging.INFO)
+    return lambda: caplog.text + "".join(capfd.readouterr())
+
+
 def context_of(start: datetime | None = None, end: datetime | None = None, **more: Any) -> dict[str, Any]:
     """Return what a task is told: its data interval, if the run has one, and where its results go."""
     interval = {}
     if start is not None and end is not None:
         interval = {"data_interval_start": pendulum.instance(start), "data_interval_end": pendulum.instance(end)}
     return {"ti": TaskInstance(), "outlet_events": OutletEventAccessors(), **interval, **more}
-
-
-def exactly(texts: Iterable[str | bytes]) -> list[dict[str, Any]]:
-    """Read engagements without rounding a number, in an order that does not depend on how they came."""
-    return sorted((json.loads(text, parse_float=Decimal) for text in texts), key=lambda record: record["engagement_id"])
 
 
 def rejecting(status: int, code: int, message: str, **where: Any) -> Fault:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -15,7 +14,7 @@ from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOpe
 from airflow_provider_zcc.s3.location import Location
 from airflow_provider_zcc.s3.manifest import Manifest, dump_manifest, manifest_location
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
-from tests.unit.conftest import END, QUIET, START, Bucket, StartZoom, context_of, no_request_was_sent, rejecting
+from tests.unit.conftest import END, QUIET, START, Bucket, Logged, StartZoom, context_of, no_request_was_sent, rejecting
 from tests.zoom_simulator.data import NUMBERS, Engagements
 from tests.zoom_simulator.server import SimulatorServer
 
@@ -29,7 +28,6 @@ BERLIN = SimpleNamespace(timezone=pendulum.timezone("Europe/Berlin"))
 
 MakeTask = Callable[..., EngagementsCheckOperator]
 Store = Callable[..., None]
-Logged = Callable[[], str]
 
 
 @pytest.fixture
@@ -62,13 +60,6 @@ def store(zoom: SimulatorServer, bucket: Bucket) -> Store:
     return put
 
 
-@pytest.fixture
-def logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Logged:
-    """What was logged so far: Airflow's loggers write to the one or the other."""
-    caplog.set_level(logging.INFO)
-    return lambda: caplog.text + "".join(capfd.readouterr())
-
-
 def check(task: EngagementsCheckOperator, **context: Any) -> tuple[list[dict[str, str]], dict[str, Any]]:
     """Return what a task returns, and its XCom."""
     given = context_of(**context)
@@ -98,28 +89,17 @@ class TestStatus:
             pytest.param("untracked", {"filters": {"channel": "voice"}}, {}, id="other filters"),
             pytest.param("short", {"reported": -1}, {}, id="listed since"),
             pytest.param("short", {"reported": None, "records": -1}, {}, id="fewer than Zoom has"),
-            pytest.param("short", {"reported": -1}, {"reread_after": DAY}, id="short, and due"),
             pytest.param("due", {}, {"reread_after": "P1D"}, id="due"),
             pytest.param("due", {}, {"reread_after": "PT1H, P300Y"}, id="due at one of the ages"),
             pytest.param("surplus", {"reported": 1}, {}, id="deleted since"),
             pytest.param("surplus", {"reported": None, "records": 1}, {}, id="more than Zoom has"),
-            pytest.param(
-                "surplus", {"reported": -1, "records": 1}, {}, id="more than Zoom has, though it reported fewer"
-            ),
+            pytest.param("surplus", {"reported": -1, "records": 1}, {}, id="more than Zoom has and reported"),
             pytest.param("surplus", {"reported": 1, "end": END + DAY}, {}, id="another interval with more"),
-            pytest.param("surplus", {"reported": 1, "filters": {"channel": "voice"}}, {}, id="other filters, more"),
             pytest.param("surplus", {"reported": 1}, {"reread_after": DAY}, id="surplus, and due"),
         ],
     )
     def test_it_follows_from_the_manifest_and_the_count_of_zoom(
-        self,
-        zoom: SimulatorServer,
-        store: Store,
-        make_task: MakeTask,
-        *,
-        status: str,
-        manifest: dict[str, Any],
-        arguments: dict[str, Any],
+        self, zoom: SimulatorServer, store: Store, make_task: MakeTask, *, status: str, manifest: Any, arguments: Any
     ):
         store(**manifest)
         returned, coverage = check(make_task(**arguments))
@@ -132,7 +112,6 @@ class TestStatus:
         ("day", "body", "status"),
         [
             pytest.param((START, END), None, "missing", id="no object"),
-            pytest.param(QUIET, None, "missing", id="no object of a day without engagements"),
             pytest.param((START, END), b"{}" * 99, "untracked", id="no manifest"),
             pytest.param(QUIET, b"", "untracked", id="an empty object without manifest"),
             pytest.param(QUIET, b"{}" * 99, "surplus", id="an object without manifest, and nothing in Zoom"),
@@ -283,15 +262,13 @@ class TestIntervals:
         ("arguments", "words"),
         [
             ({"every": "P1M"}, "no whole interval"),
-            ({"start": END}, "is not after start"),
             ({"every": "daily"}, "every is not a length"),
             ({"lookback": "-P1D"}, "lookback is not a length"),
             ({"reread_after": ("P1D", "a week")}, "reread_after is not a length"),
             ({"reread_after": 7}, "Invalid reread_after 7"),
             ({"every": timedelta(microseconds=1)}, "more than"),
-            ({"on_gaps": "warn"}, "Invalid on_gaps 'warn'. Use one of 'return', 'fail'"),
+            ({"on_gaps": "warn"}, "Invalid on_gaps 'warn'"),
             ({"verify": " "}, "Invalid verify"),
-            ({"channel": "fax"}, "channel"),
             ({"s3_key": "day.jsonl", "start": START - DAY}, "the same name"),
             ({"s3_key": "{start:%d}", "start": "2026-08-01"}, "the same name"),
             ({"s3_bucket": "no-such-bucket"}, "does not exist"),
