@@ -31,12 +31,10 @@ LEFT_OVER = "airflow_provider_zcc/left_over.py"
     ("changes", "missing", "source", "expected"),
     [
         ({}, set(), "README.md", []),
-        ({"tests/__init__.py": ""}, set(), "README.md", ["The wheel holds tests/__init__.py."]),
         ({LEFT_OVER: ""}, set(), "README.md", [f"The wheel holds {LEFT_OVER}."]),
         ({}, {LEFT_OVER}, "README.md", [f"The wheel lacks {LEFT_OVER}."]),
         ({}, set(), "tests/test_all.py", ["The source distribution holds tests/test_all.py."]),
         ({INFO: "import airflow"}, set(), "README.md", [NO_PROVIDER]),
-        ({INFO: "def get_provider_info(): return {'package-name': 'another'}"}, set(), "README.md", [NO_PROVIDER]),
         ({f"{DIST_INFO}/entry_points.txt": ""}, set(), "README.md", [NO_PROVIDER]),
     ],
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,23 +21,18 @@ from tests.zoom_simulator.server import SimulatorServer
 KEY = "date=2026-11-03/engagements.jsonl.gz"
 
 
-class DagRun:
-    run_id = "run"
-
-
 @pytest.fixture
 def task(zoom: SimulatorServer, bucket: Bucket) -> EngagementsToS3Operator:  # noqa: ARG001
     """An operator that reads only one person's engagements of a day."""
-    return EngagementsToS3Operator(
-        task_id="task", s3_bucket=bucket.name, s3_key=KEY, start=START, end=END, consumer_number=NUMBERS[1]
-    )
+    arguments = {"s3_bucket": bucket.name, "s3_key": KEY, "start": START, "end": END, "consumer_number": NUMBERS[1]}
+    return EngagementsToS3Operator(task_id="task", outlets=[Asset("s3://lake/engagements")], **arguments)
 
 
 def reported(task: EngagementsToS3Operator, state: TaskInstanceState) -> OperatorLineage:
     """Return what OpenLineage finds out about a task, without a connection or an XCom."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("AIRFLOW_CONN_ZCC_DEFAULT")
-        return ExtractorManager().extract_metadata(DagRun(), task, state, None)
+        return ExtractorManager().extract_metadata(SimpleNamespace(run_id="run"), task, state, None)
 
 
 def names(datasets: list[Any]) -> list[tuple[str, str]]:
@@ -73,26 +69,23 @@ def test_the_input_has_the_interval(task: EngagementsToS3Operator):
 
 
 def test_a_task_that_begins_reports_its_object_and_not_its_outlets(bucket: Bucket, task: EngagementsToS3Operator):
-    task.outlets = [Asset("s3://lake/engagements")]
     found = reported(task, TaskInstanceState.RUNNING)
     assert names(found.outputs) == [(f"s3://{bucket.name}", KEY)]
     assert found.inputs == []
 
 
 def test_a_task_that_begins_names_no_object_while_the_interval_in_its_key_is_unknown(task: EngagementsToS3Operator):
-    task.s3_key = "date={start:%Y-%m-%d}/engagements.jsonl.gz"
+    task.s3_key, task.outlets = "date={start:%Y-%m-%d}/engagements.jsonl.gz", []
     assert reported(task, TaskInstanceState.RUNNING).outputs == []
 
 
 def test_a_task_that_failed_before_it_read_has_neither_input_nor_output(task: EngagementsToS3Operator):
-    task.outlets = [Asset("s3://lake/engagements")]
     found = reported(task, TaskInstanceState.FAILED)
     assert (found.inputs, found.outputs) == ([], [])
 
 
 def test_a_task_that_wrote_nothing_has_no_output(zoom: SimulatorServer, task: EngagementsToS3Operator):
     task.on_empty, task.start, task.end = "skip", *QUIET
-    task.outlets = [Asset("s3://lake/engagements")]
     with pytest.raises(AirflowSkipException):
         task.execute(context_of())
     found = reported(task, TaskInstanceState.SKIPPED)

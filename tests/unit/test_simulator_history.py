@@ -51,28 +51,22 @@ def test_an_engagement_is_listed_from_its_end_on_while_it_is_retained(start_simu
     assert later == {line for line in everything if field_of(line, "start_time") >= START + HOUR * 12}
 
 
-def test_a_share_of_the_engagements_is_listed_late_and_always_the_same_ones(start_simulator: StartSimulator) -> None:
-    punctual = read_at(start_simulator(ENGAGEMENTS), END)
-    server = start_simulator(ENGAGEMENTS, history=History(late=0.2, lag=DAY))
-    first = read_at(server, END)
-    assert 0.02 * len(punctual) < len(punctual.keys() - first.keys()) < 0.2 * len(punctual)
-    assert read_at(server, END + HOUR * 25) == read_at(server, None) == read_at(start_simulator(ENGAGEMENTS), None)
-    assert read_at(server, END) == first
-
-
-def test_on_some_days_notes_and_dispositions_are_edited_at_each_age(start_simulator: StartSimulator) -> None:
-    ages = (DAY * 5, DAY * 20)
-    server = start_simulator(ENGAGEMENTS, history=History(edited=0.5, edit_ages=ages))
-    first, second, third = (read_at(server, END + age, END - DAY * 4) for age in (timedelta(), *ages))
-    assert first.keys() == second.keys() == third.keys()
+def test_a_share_of_the_engagements_is_listed_late_and_a_share_of_the_days_edited_at_each_age(
+    start_simulator: StartSimulator,
+) -> None:
+    start, ages = END - DAY * 4, (DAY * 6, DAY * 20)
+    server = start_simulator(ENGAGEMENTS, history=History(late=0.2, lag=DAY, edited=0.5, edit_ages=ages))
+    punctual = read_at(start_simulator(ENGAGEMENTS), END, start)
+    late = punctual.keys() - read_at(server, END, start).keys()
+    first, second, third = (read_at(server, END + age, start) for age in (DAY, *ages))
+    assert set() < late < punctual.keys() <= first.keys() == second.keys() == third.keys()
     edited = {identity for identity in first if first[identity] != second[identity]}
     days = [{json.loads(first[identity])["start_time"][:10] for identity in ids} for ids in (edited, first)]
     assert set() < days[0] < days[1]
-    assert all((second[identity] != third[identity]) == (identity in edited) for identity in first)
+    assert {identity for identity in first if second[identity] != third[identity]} == edited
     for identity in edited:
         before, after = json.loads(first[identity]), json.loads(third[identity])
-        changed = {name for name in after if before.get(name) != after[name]}
-        assert set() < changed <= {"notes", "dispositions"}
+        assert {name for name in after if before.get(name) != after[name]} <= {"notes", "dispositions"}
 
 
 def test_single_engagements_have_a_history_of_their_own(start_simulator: StartSimulator) -> None:

@@ -18,6 +18,8 @@ from tests.unit.conftest import END, QUIET, START, Bucket, Logged, StartZoom, co
 from tests.zoom_simulator.data import NUMBERS, Engagements
 from tests.zoom_simulator.server import SimulatorServer
 
+pytestmark = pytest.mark.usefixtures("zoom")
+
 KEY = "date={start:%Y-%m-%d}/engagements.jsonl"
 DAY = timedelta(days=1)
 COVERAGE = {
@@ -81,7 +83,6 @@ class TestStatus:
         [
             pytest.param("complete", {}, {}, id="what Zoom has"),
             pytest.param("complete", {"records": -1}, {}, id="incomplete, and accepted as such"),
-            pytest.param("complete", {"reported": None}, {}, id="as many as Zoom has"),
             pytest.param("complete", LATER, {"reread_after": DAY}, id="read since"),
             pytest.param("complete", {}, {"reread_after": "P300Y"}, id="not yet due"),
             pytest.param("untracked", {"etag": '"0"'}, {}, id="overwritten"),
@@ -117,7 +118,6 @@ class TestStatus:
             pytest.param(QUIET, b"{}" * 99, "surplus", id="an object without manifest, and nothing in Zoom"),
         ],
     )
-    @pytest.mark.usefixtures("zoom")
     def test_an_object_without_manifest_is_read_unless_zoom_has_nothing(
         self, bucket: Bucket, make_task: MakeTask, day: tuple[datetime, datetime], body: bytes | None, status: str
     ):
@@ -141,7 +141,6 @@ class TestStatus:
             ({"timezone": "Europe/Berlin"}, {"timezone": "Europe/Berlin"}),
         ],
     )
-    @pytest.mark.usefixtures("zoom")
     def test_an_object_that_was_read_with_the_same_filters_is_complete(
         self, bucket: Bucket, make_task: MakeTask, read: dict[str, str], checked: dict[str, Any]
     ):
@@ -213,33 +212,29 @@ class TestResult:
         assert statuses(coverage) == {"due": 1, "surplus": 1}
         assert [bounds["start"] for bounds in returned] == [START.isoformat()]
 
-    @pytest.mark.usefixtures("zoom")
     def test_without_xcoms_none_is_pushed(self, make_task: MakeTask):
         context = context_of()
         assert len(make_task(do_xcom_push=False).execute(context)) == 1
         assert context["ti"].xcoms == {}
 
-    @pytest.mark.usefixtures("week", "zoom")
+    @pytest.mark.usefixtures("week")
     def test_a_metric_counts_the_gaps(self, make_task: MakeTask, mocker: MockerFixture):
         gauge = mocker.patch(f"{EngagementsCheckOperator.__module__}.Stats").gauge
         check(make_task(end=START + 7 * DAY))
         [call] = gauge.call_args_list
         assert call.args == ("zcc.gaps", 4)
 
-    @pytest.mark.usefixtures("zoom")
     def test_a_lookback_that_ends_before_the_last_read_is_due_is_reported(self, make_task: MakeTask, logged: Logged):
         for days, reported in ((8, False), (7, True)):
             check(make_task(start=None, lookback=timedelta(days=days), reread_after="P1D,P7D"))
             assert ("lookback is too short" in logged()) == reported
 
-    @pytest.mark.usefixtures("zoom")
     def test_the_xcom_names_the_first_hundred(self, make_task: MakeTask):
         returned, coverage = check(make_task(every="PT1H", s3_key="{start}", start=END - 5 * DAY))
         assert (len(returned), coverage["missing"], len(coverage["to_read"])) == (120, 120, 100)
 
 
 class TestIntervals:
-    @pytest.mark.usefixtures("zoom")
     def test_they_are_the_calendars_in_the_timezone_of_the_dag(self, make_task: MakeTask):
         task = make_task(start=None, end="2026-11-02", lookback="P2W", every="P1W")
         starts = [bounds["start"] for bounds in check(task, dag=BERLIN)[0]]
@@ -281,7 +276,6 @@ class TestIntervals:
             make_task(**arguments).execute(context_of())
         assert no_request_was_sent(zoom)
 
-    @pytest.mark.usefixtures("zoom")
     def test_one_interval_needs_no_placeholder(self, make_task: MakeTask):
         assert check(make_task(s3_key="day.jsonl"))[1]["missing"] == 1
 

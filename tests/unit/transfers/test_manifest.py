@@ -19,6 +19,8 @@ from tests.zoom_simulator.data import NUMBERS, QUEUES, Engagements
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
 
+pytestmark = pytest.mark.usefixtures("zoom")
+
 KEY, MANIFEST = "zoom/day.jsonl.gz", "zoom/_day.jsonl.gz.manifest.json"
 DAY = timedelta(days=1)
 
@@ -40,7 +42,6 @@ def write(bucket: Bucket) -> Write:
 
 
 class TestManifest:
-    @pytest.mark.usefixtures("zoom")
     def test_it_describes_the_object_agrees_with_the_summary_and_holds_no_consumers_number(
         self, bucket: Bucket, write: Write
     ):
@@ -58,13 +59,11 @@ class TestManifest:
             "filters": {"consumer_number": "***", "channel_sources": ["sms", "whatsapp"]},
         }
 
-    @pytest.mark.usefixtures("zoom")
     def test_it_is_encrypted_as_its_object_and_never_archived(self, bucket: Bucket, write: Write):
         write(extra_args={"ServerSideEncryption": "aws:kms", "StorageClass": "GLACIER"})
         head = bucket.client.head_object(Bucket=bucket.name, Key=MANIFEST)
         assert (head["ServerSideEncryption"], head.get("StorageClass")) == ("aws:kms", None)
 
-    @pytest.mark.usefixtures("zoom")
     def test_there_is_none_if_it_is_turned_off(self, bucket: Bucket, write: Write):
         assert write(manifest=False)["changed"]
         with pytest.raises(bucket.client.exceptions.NoSuchKey):
@@ -92,7 +91,6 @@ class TestUnchanged:
         assert bucket.manifest(key)["etag"] == version["ETag"]
         assert bucket.manifest(key)["read_at"] > read_at
 
-    @pytest.mark.usefixtures("zoom")
     @pytest.mark.parametrize(("hours", "changed"), [(-1, True), (1, False)])
     def test_what_an_earlier_attempt_of_the_run_wrote_counts_as_changed(
         self, write: Write, hours: float, *, changed: bool
@@ -102,7 +100,6 @@ class TestUnchanged:
         run = SimpleNamespace(start_date=datetime.now(UTC) + timedelta(hours=hours))
         assert write(context_of(dag_run=run))["changed"] == changed
 
-    @pytest.mark.usefixtures("zoom")
     def test_other_bytes_under_the_same_manifest_are_replaced(self, bucket: Bucket, write: Write):
         write()
         right = bucket.body(KEY)
@@ -111,7 +108,6 @@ class TestUnchanged:
         assert bucket.body(KEY) == right
         assert bucket.manifest(KEY)["etag"] == bucket.etag(KEY)
 
-    @pytest.mark.usefixtures("zoom")
     @pytest.mark.parametrize("changes", [{"version": 2}, {"records": "many"}, {"etag": "other"}, {"read_at": 7}])
     def test_a_manifest_that_says_nothing_is_replaced(self, bucket: Bucket, write: Write, changes: dict[str, Any]):
         write()
@@ -132,7 +128,6 @@ class TestAnotherObject:
         assert write(start=START - DAY, end=END - DAY, replace="any")["changed"]
         assert bucket.manifest(KEY)["start"].startswith("2026-11-02")
 
-    @pytest.mark.usefixtures("zoom")
     def test_tasks_of_one_run_that_share_a_key_are_found_out(self, bucket: Bucket, write: Write):
         first, second, _ = QUEUES
         run = {"dag_run": SimpleNamespace(start_date=datetime.now(UTC))}
@@ -197,7 +192,6 @@ class TestNeverLess:
         assert not isinstance(raised.value, AirflowFailException)
         assert bucket.etag(KEY) == before
 
-    @pytest.mark.usefixtures("zoom")
     @pytest.mark.parametrize("compress", [gzip.compress, bytes])
     @pytest.mark.parametrize("lines", [1, 1_000])
     def test_an_object_without_a_manifest_is_not_replaced_by_fewer(
@@ -210,7 +204,6 @@ class TestNeverLess:
             write(start=start, end=end)
         assert bucket.body(KEY) == old
 
-    @pytest.mark.usefixtures("zoom")
     def test_what_is_no_object_of_engagements_is_replaced(self, bucket: Bucket, write: Write):
         bucket.put(KEY, gzip.compress(b"cut short " * 100)[:20] + bytes(100))
         assert write()["changed"]
