@@ -154,23 +154,16 @@ def context_of(start: datetime | None = None, end: datetime | None = None, **mor
     return {"ti": TaskInstance(), "outlet_events": OutletEventAccessors(), **interval, **more}
 
 
-def rejecting(status: int, code: int, message: str, **where: Any) -> Fault:
+def rejecting(status: int, code: int, message: str, *, headers: dict[str, str] | None = None, **where: Any) -> Fault:
     """Let the API answer with an error of Zoom's, by default from now on and for ever."""
-    body = {"code": code, "message": message}
-    return Fault("answer", **{"times": -1, **where}, details={"status": status, "body": body})
+    details = {"status": status, "body": {"code": code, "message": message}, "headers": headers or {}}
+    return Fault("answer", **{"times": -1, **where}, details=details)
 
 
 def daily_limit_until(moment: datetime, **where: Any) -> Fault:
     """Let the API refuse everything, as it does when the account's daily limit is used up."""
-    return Fault(
-        "answer",
-        **{"times": -1, **where},
-        details={
-            "status": 429,
-            "body": {"code": 429, "message": "You have reached the maximum daily rate limit for this API."},
-            "headers": {"X-RateLimit-Type": "Daily-limit", "Retry-After": f"{moment:%Y-%m-%dT%H:%M:%SZ}"},
-        },
-    )
+    headers = {"X-RateLimit-Type": "Daily-limit", "Retry-After": f"{moment:%Y-%m-%dT%H:%M:%SZ}"}
+    return rejecting(429, 429, "You have reached the maximum daily rate limit.", headers=headers, **where)
 
 
 def hours_from_now(hours: float) -> datetime:

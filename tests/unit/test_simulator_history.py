@@ -36,21 +36,6 @@ def read_at(server: SimulatorServer, now: datetime | None, start: datetime = STA
     return {record.identity: record.line for record in records}
 
 
-def field_of(line: bytes, name: str) -> datetime:
-    return datetime.fromisoformat(json.loads(line)[name])
-
-
-def test_an_engagement_is_listed_from_its_end_on_while_it_is_retained(start_simulator: StartSimulator) -> None:
-    server = start_simulator(ENGAGEMENTS, history=History(retention=DAY * 30))
-    everything = read_at(server, None).values()
-    for hours in (0, 1, 9.5, 12, 24, 26):
-        now = START + HOUR * hours
-        assert set(read_at(server, now).values()) == {line for line in everything if field_of(line, "end_time") <= now}
-    later = set(read_at(server, START + HOUR * 12 + DAY * 30).values())
-    assert set() < later < set(everything)
-    assert later == {line for line in everything if field_of(line, "start_time") >= START + HOUR * 12}
-
-
 def test_a_share_of_the_engagements_is_listed_late_and_a_share_of_the_days_edited_at_each_age(
     start_simulator: StartSimulator,
 ) -> None:

@@ -127,11 +127,6 @@ class TestStatus:
         assert statuses(coverage) == {status: 1}
         assert bool(returned) == (status in READ)
 
-    def test_a_manifest_that_cannot_be_read_is_none(self, store: Store, bucket: Bucket, make_task: MakeTask):
-        store()
-        bucket.put("date=2026-11-03/_engagements.jsonl.manifest.json", b"{")
-        assert statuses(check(make_task())[1]) == {"untracked": 1}
-
     @pytest.mark.parametrize(
         ("read", "checked"),
         [
@@ -194,7 +189,10 @@ class TestResult:
         assert "max_map_length" in logged()
 
     @pytest.mark.usefixtures("week")
-    def test_gaps_can_fail_the_task_with_a_message_for_an_alert(self, make_task: MakeTask):
+    def test_gaps_are_counted_and_can_fail_the_task_with_a_message_for_an_alert(
+        self, make_task: MakeTask, mocker: MockerFixture
+    ):
+        gauge = mocker.patch(f"{EngagementsCheckOperator.__module__}.Stats").gauge
         context = context_of()
         with pytest.raises(AirflowFailException) as raised:
             make_task(end=START + 7 * DAY, on_gaps="fail", reread_after=DAY).execute(context)
@@ -204,6 +202,7 @@ class TestResult:
         assert days == ["2026-11-04", "2026-11-05", "2026-11-08", "2026-11-09"]
         assert "4 of 7" in message
         assert context["ti"].xcoms["coverage"]["due"] == 1
+        assert [call.args for call in gauge.call_args_list] == [("zcc.gaps", 4)]
 
     def test_what_is_only_due_or_surplus_is_no_gap(self, store: Store, make_task: MakeTask):
         store()
@@ -216,13 +215,6 @@ class TestResult:
         context = context_of()
         assert len(make_task(do_xcom_push=False).execute(context)) == 1
         assert context["ti"].xcoms == {}
-
-    @pytest.mark.usefixtures("week")
-    def test_a_metric_counts_the_gaps(self, make_task: MakeTask, mocker: MockerFixture):
-        gauge = mocker.patch(f"{EngagementsCheckOperator.__module__}.Stats").gauge
-        check(make_task(end=START + 7 * DAY))
-        [call] = gauge.call_args_list
-        assert call.args == ("zcc.gaps", 4)
 
     def test_a_lookback_that_ends_before_the_last_read_is_due_is_reported(self, make_task: MakeTask, logged: Logged):
         for days, reported in ((8, False), (7, True)):

@@ -18,11 +18,9 @@ BERLIN = pendulum.timezone("Europe/Berlin")
     ("bucket", "key", "expected"),
     [
         ("my-lake", "tenant:acme/x.jsonl", ("my-lake", "tenant:acme/x.jsonl")),
-        ("my-lake", "/a//b", ("my-lake", "/a//b")),
         (None, "S3://my-lake/team=who?/a#b", ("my-lake", "team=who?/a#b")),
         (None, "s3://my-lake//a//b ", ("my-lake", "/a//b ")),
         (None, "plain", ("default", "plain")),
-        ("", "plain", ("default", "plain")),
     ],
 )
 def test_a_location_is_a_bucket_and_all_that_follows_it(bucket: str | None, key: str, expected: tuple[str, str]):
@@ -41,7 +39,6 @@ def test_a_location_is_a_bucket_and_all_that_follows_it(bucket: str | None, key:
         ("my-lake", "a\nb", "s3_key"),
         ("my-lake", "ü" * 513, "1024 bytes"),
         ("my-lake", 20261108, "s3_key 20261108.*render_template_as_native_obj"),
-        ("my-lake", None, "s3_key None"),
         (["my-lake"], "key", "s3_bucket"),
     ],
 )

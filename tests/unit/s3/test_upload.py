@@ -21,6 +21,7 @@ def rejected(code: str) -> ClientError:
         (rejected("AccessDenied"), AirflowException, "AccessDenied: S3's words.*role"),
         (rejected("InvalidTag"), AirflowFailException, "InvalidTag: S3's words.*extra_args"),
         (ParamValidationError(report="Words"), InvalidQuery, "Words.*s3_key"),
+        (ValueError("Words"), AirflowFailException, "Words.*extra of the connection"),
         (EndpointConnectionError(endpoint_url="https://s3.example"), AirflowException, "s3.example.*network"),
     ],
 )

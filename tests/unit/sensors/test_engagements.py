@@ -15,16 +15,7 @@ from pytest_mock import MockerFixture
 
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.triggers.engagements import EngagementsTrigger
-from tests.unit.conftest import (
-    END,
-    START,
-    StartZoom,
-    context_of,
-    daily_limit_until,
-    hours_from_now,
-    no_request_was_sent,
-    rejecting,
-)
+from tests.unit.conftest import END, START, StartZoom, context_of, hours_from_now, no_request_was_sent, rejecting
 from tests.zoom_simulator.data import NUMBERS, Engagements
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
@@ -118,12 +109,9 @@ class TestDeferring:
         with pytest.raises(AirflowSensorTimeout):
             sensor(min_engagements=10**9, deferrable=True, timeout=0).execute(context_of())
 
-    @pytest.mark.parametrize("faults", [[rejecting(503, 503, "Unavailable.")], [daily_limit_until(hours_from_now(6))]])
-    def test_a_transient_error_is_left_to_the_trigger(
-        self, zoom: SimulatorServer, mocker: MockerFixture, faults: list[Fault]
-    ):
+    def test_a_transient_error_is_left_to_the_trigger(self, zoom: SimulatorServer, mocker: MockerFixture):
         mocker.patch("airflow_provider_zcc.sensors.engagements.CHECK_RETRY_TIMEOUT", 0.0)
-        zoom.simulator.faults = faults
+        zoom.simulator.faults = [rejecting(503, 503, "Unavailable.")]
         assert isinstance(deferral_of(sensor(deferrable=True), context_of()).trigger, EngagementsTrigger)
 
     @pytest.mark.parametrize("deferrable", [True, False])

@@ -96,19 +96,11 @@ def one_request_a_check(mocker: MockerFixture) -> None:
     mocker.patch("airflow_provider_zcc.triggers.engagements.CHECK_RETRY_TIMEOUT", 0.0)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "counts"),
-    [
-        ({"min_engagements": 3}, [0, 1, 2, 3]),
-        ({"stable_checks": 3, "settle": 600}, [3, 4, 4, 5, 5, 5]),
-    ],
-)
-def test_it_checks_until_enough_engagements_are_available_and_their_count_stays_the_same(
-    zoom: SimulatorServer, arguments: dict[str, Any], counts: list[int]
-):
+def test_it_checks_until_enough_engagements_are_available_and_their_count_stays_the_same(zoom: SimulatorServer):
+    counts = [3, 3, 4, 5, 5, 5]
     zoom.simulator.faults = [Fault("page", details={"total_records": count}) for count in [*counts, 5]]
-    event = outcome(restarted(trigger(**arguments)))
-    assert event == {"status": "available", "engagements": counts[-1]}
+    event = outcome(restarted(trigger(min_engagements=4, stable_checks=3, settle=600)))
+    assert event == {"status": "available", "engagements": 5}
     assert zoom.simulator.stats.api_requests == len(counts)
 
 
@@ -152,10 +144,7 @@ class TestErrors:
             ({"queue_id": "nobody"}, "Queue does not exist"),
             ({"channel": "fax"}, "channel"),
             ({"zcc_conn_id": "zcc_nowhere"}, "'zcc_nowhere'"),
-            ({"zcc_conn_id": 7}, "zcc_conn_id is "),
             ({"min_engagements": True}, "min_engagements is "),
-            ({"stable_checks": 1.5}, "stable_checks is "),
-            ({"settle": "600"}, "settle is "),
             # Airflow 3.0 serializes nan and inf as text.
             ({"settle": float("nan")}, "settle is "),
             ({"settle": 1e30}, "settle is "),
