@@ -201,6 +201,7 @@ class TestResult:
         # Neither due nor surplus is a gap.
         assert days == ["2026-11-04", "2026-11-05", "2026-11-08", "2026-11-09"]
         assert "4 of 7" in message
+        assert "from 2026-11-04T00:00:00+00:00 to 2026-11-10T00:00:00+00:00" in message
         assert context["ti"].xcoms["coverage"]["due"] == 1
         assert [call.args for call in gauge.call_args_list] == [("zcc.gaps", 4)]
 

@@ -76,7 +76,6 @@ def test_they_are_written_in_the_timezone_that_is_given():
         ("{start:YYYY-MM-DD}", DAY),
         ("{end:}", DAY),
         ("{start:%Y-%m}", DAY),
-        ("{start:%H}", DAY),
         ("{start:%Y-%m-%d}", HOUR),
         ("{start:%Y-%m-%d}/{end:%d}", HOUR),
     ],

@@ -298,7 +298,7 @@ def test_a_daily_limit_is_waited_for_without_a_worker_slot_three_times(
     zoom: SimulatorServer, bucket: Bucket, make_task: MakeTask
 ):
     moment = hours_from_now(6)
-    zoom.simulator.faults = [daily_limit_until(moment)]
+    zoom.simulator.faults = [daily_limit_until(moment, after=1)]
     task = make_task(deferrable=True)
     run = partial(task.execute, context_of())
     for _ in range(3):
