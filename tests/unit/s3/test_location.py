@@ -36,7 +36,7 @@ def test_a_location_is_a_bucket_and_all_that_follows_it(bucket: str | None, key:
         (None, "s3:///key", "bucket"),
         ("my-lake", "s3://my-lake/key", "Use one of the two"),
         (None, "https://s3.us-east-1.amazonaws.com/my-lake/key", "s3_key"),
-        ("my-lake", "a\nb", "s3_key"),
+        ("my-lake", "a\n\ud800", "s3_key"),
         ("my-lake", "ü" * 513, "1024 bytes"),
         ("my-lake", 20261108, "s3_key 20261108.*render_template_as_native_obj"),
         (["my-lake"], "key", "s3_bucket"),
