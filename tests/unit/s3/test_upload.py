@@ -19,6 +19,7 @@ def rejected(code: str) -> ClientError:
     ("error", "kind", "words"),
     [
         (rejected("AccessDenied"), AirflowException, "AccessDenied: S3's words.*role"),
+        (rejected("NoSuchBucket"), AirflowFailException, "bucket does not exist"),
         (rejected("InvalidTag"), AirflowFailException, "InvalidTag: S3's words.*extra_args"),
         (ParamValidationError(report="Words"), InvalidQuery, "Words.*s3_key"),
         (ValueError("Words"), AirflowFailException, "Words.*extra of the connection"),

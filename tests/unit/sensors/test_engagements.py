@@ -169,7 +169,6 @@ class TestResuming:
     [
         ({"deferrable": "yes"}, "deferrable 'yes'"),
         ({"settle": "PT5M"}, "settle is 'PT5M'"),
-        ({"min_engagements": "5"}, "min_engagements is '5'"),
         ({"channel": "fax"}, "channel"),
         ({"stable_checks": 2, "mode": "reschedule"}, "'reschedule'"),
         ({"stable_checks": 2, "mode": "reschedule", "deferrable": True, "consumer_number": NUMBERS[3]}, "'reschedule'"),
