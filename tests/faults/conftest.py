@@ -28,7 +28,7 @@ from tests.unit.conftest import (  # noqa: F401  fixtures
     s3_server,
     start_zoom,
 )
-from tests.zoom_simulator.data import SHAPES, Engagements
+from tests.zoom_simulator.data import Engagements
 
 DAY = (END - timedelta(days=1), END)
 KEY = "day.jsonl"
@@ -63,11 +63,6 @@ ConnectS3 = Callable[..., None]
 def engagements_of_a_day(count: int = 800) -> Engagements:
     """A day's engagements, some of them in one second, and three on the midnight that belongs to the next day."""
     return Engagements.of_a_contact_centre(count, 1, end=END)
-
-
-def even_starts(count: int = 800) -> list[int]:
-    """Starts that are spread over the day, none of them on its end."""
-    return list(SHAPES["even"](count, 1, end=END).starts)
 
 
 @pytest.fixture(scope="session", autouse=True)

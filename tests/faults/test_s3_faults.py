@@ -94,10 +94,7 @@ ROWS = [
     row("part denied, and abort: 500 once", rejected("AccessDenied"), MIDDLE | DENIED, ABORT | FAILS | ONCE),
     row("bucket that may not be listed", ALL_RECORDS, BUCKET | DENIED),
     row("bucket that does not exist", Permanent("bucket-.* does not exist"), BUCKET | GONE),
-    row("bucket: 500 once", ALL_RECORDS, BUCKET | FAILS | ONCE),
     row("bucket: 500 forever", MayRetry("bucket-"), BUCKET | FAILS),
-    row("bucket: reset once", ALL_RECORDS, BUCKET | RESET | ONCE),
-    row("bucket: reset forever", MayRetry(), BUCKET | RESET),
 ]
 
 

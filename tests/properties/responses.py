@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import datetime
 
 from hypothesis import strategies as st
 
@@ -13,12 +14,11 @@ from tests.properties.bodies import BODIES, damaged
 SECRETS = ("a-secret-of-the-app", "a-token", "+12059300900", "a-page-token")
 
 _STATUSES = st.sampled_from((400, 401, 403, 404, 429, 429, 429, 500, 503, 201, 204, 302, 308)) | st.integers(100, 999)
-_NUMBERS = st.sampled_from(("0", "1", "20", "-1", "nought", "1.5", "nan", "")) | st.integers(0, 10**9).map(str)
 _TEXTS = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=30)
 _HEADERS = st.one_of(
     st.tuples(
-        st.sampled_from(("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "content-length")),
-        st.one_of(_NUMBERS, st.datetimes().map(lambda moment: f"{moment:%Y-%m-%dT%H:%M:%SZ}"), _TEXTS),
+        st.sampled_from(("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")),
+        st.one_of(st.floats().map(str), st.datetimes().map(datetime.isoformat), _TEXTS),
     ),
     st.sampled_from(
         (
@@ -26,15 +26,10 @@ _HEADERS = st.one_of(
             ("X-RateLimit-Type", "QPS"),
             ("Content-Type", "text/html; charset=utf-16"),
             ("Content-Encoding", "gzip, gzip"),
-            ("Content-Encoding", "gzip," * 9),
-            ("Transfer-Encoding", "gzip, chunked"),
             ("Location", "http://127.0.0.1:1/x"),
             ("Location", "//"),
             ("Set-Cookie", "=; Domain=.; Expires=never"),
-            ("Connection", "Upgrade"),
-            ("WWW-Authenticate", "Negotiate"),
             ("X-Long", "x" * 70_000),
-            ("X-Folded", "a\r\n b"),
             ("X-Many", "\r\nX-Many: ".join("x" * 110)),
         )
     ),
@@ -79,34 +74,22 @@ def well_formed(status: int, body: bytes, *headers: tuple[str, str]) -> bytes:
 
 @st.composite
 def _responses(draw: st.DrawFn, bodies: st.SearchStrategy[bytes]) -> bytes:
+    """Draw responses, three of four of them HTTP."""
     status, headers = draw(st.just(200) | _STATUSES), draw(st.lists(_HEADERS, max_size=3))
     body = draw(bodies if status == 200 else _ERRORS | damaged(_ERRORS) | BODIES)
-    match draw(st.sampled_from(("", "", "", "gzip", "gzip that ends early"))):
+    match draw(st.sampled_from(("", "", "gzip", "gzip that ends early", "too long", "too short"))):
         case "gzip":
-            body, headers = gzip.compress(body, 1), [*headers, ("Content-Encoding", "gzip")]
+            response = well_formed(status, gzip.compress(body, 1), *headers, ("Content-Encoding", "gzip"))
         case "gzip that ends early":
-            body, headers = gzip.compress(body, 1)[:-9], [*headers, ("Content-Encoding", "gzip")]
-    response = well_formed(status, body, *headers)
-    match draw(st.sampled_from(("length", "length", "chunked", "none", "too long", "too short"))):
-        case "chunked":
-            chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
-            response = well_formed(status, b"", *headers, ("Transfer-Encoding", "chunked")) + chunks
-            response = response.replace(b"Content-Length: 0\r\n", b"", 1)
-        case "none":
-            response = response.replace(b"Content-Length: %d\r\n" % len(body), b"", 1)
-        case "too long":
-            response += b"surplus"
-        case "too short":
-            response = response[:-7]
-    return response
+            response = well_formed(status, gzip.compress(body, 1)[:-9], *headers, ("Content-Encoding", "gzip"))
+        case framing:
+            response = well_formed(status, body, *headers)
+            response = {"too long": response + b"surplus", "too short": response[:-7]}.get(framing, response)
+    return draw(st.sampled_from((response, response, response, draw(damaged(st.just(response))))))
 
 
-def _mostly_http(responses: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    return st.one_of(responses, responses, responses, damaged(responses), st.binary(max_size=200))
-
-
-API_RESPONSES = _mostly_http(_responses(BODIES))
-TOKEN_RESPONSES = _mostly_http(_responses(_TOKENS | damaged(_TOKENS) | _ERRORS))
+API_RESPONSES = _responses(BODIES)
+TOKEN_RESPONSES = _responses(_TOKENS | damaged(_TOKENS) | _ERRORS)
 A_TOKEN = well_formed(200, b'{"access_token": "a-token", "expires_in": 3600}')
 #: After a token that is rejected comes another, so one response may lead to another.
 REJECTED_TOKEN = well_formed(401, b'{"code": 124, "message": "Invalid access token."}')

@@ -116,29 +116,6 @@ def readings(draw: st.DrawFn) -> Reading:
     return reading(draw, zone, seconds, starts, (1, 2, 3, 7, 25, 100))
 
 
-@st.composite
-def readings_of_repeated_hours(draw: st.DrawFn) -> Reading:
-    """Draw bounds and engagements many of which have the same local time in a repeated hour."""
-    zone, change = draw(st.sampled_from(sorted(PUT_BACK.items())))
-    put_back = 1_800 if zone == "Australia/Lord_Howe" else 3_600
-    quarters = draw(
-        st.lists(st.integers(-8, 8), min_size=2, max_size=4, unique=True)
-        | st.tuples(st.integers(-8, -4), st.integers(2, 8))
-    )
-    first, *others = sorted(int(change.timestamp()) + 900 * quarter for quarter in quarters)
-    seconds = [first, *(second + draw(st.sampled_from((0, 0, 37))) for second in others)]
-    beside = st.builds(
-        lambda bound, times, offset: bound + times * put_back + offset,
-        st.sampled_from(seconds),
-        st.sampled_from((0, -1, 1)),
-        st.sampled_from((0, 0, 1, -1)),
-    )
-    starts = draw(st.lists(beside, min_size=1, max_size=20))
-    # Windows are split at second 37 of a minute.
-    starts += [first + 37 + 60 * number for number in range(draw(st.sampled_from((240, 0, 60, 120))))]
-    return reading(draw, zone, seconds, starts, (7, 25, 100))
-
-
 #: All may affect several requests, and none prevents reading everything.
 FAULTS = st.lists(
     st.builds(
@@ -213,7 +190,7 @@ def truth(reading: Reading, start: datetime, end: datetime) -> list[bytes]:
 
 
 @examples(150, 3_000)
-@given(reading=readings() | readings_of_repeated_hours(), faults=FAULTS)
+@given(reading=readings(), faults=FAULTS)
 def test_intervals_that_meet_have_each_the_engagements_that_started_in_it(
     server: SimulatorServer, reading: Reading, faults: list[Fault]
 ) -> None:
@@ -230,7 +207,7 @@ def test_intervals_that_meet_have_each_the_engagements_that_started_in_it(
 
 
 @examples(30, 400)
-@given(reading=readings() | readings_of_repeated_hours(), late=st.lists(st.integers(0, 40), min_size=2, max_size=2))
+@given(reading=readings(), late=st.lists(st.integers(0, 40), min_size=2, max_size=2))
 def test_reading_again_gives_the_same_bytes_whichever_page_is_late(
     server: SimulatorServer, reading: Reading, late: list[int]
 ) -> None:
@@ -263,7 +240,7 @@ class Arrivals(Engagements):
 
 @examples(60, 800)
 @given(
-    reading=readings() | readings_of_repeated_hours(),
+    reading=readings(),
     later=st.dictionaries(st.integers(0, MOST_RECORDS), st.integers(0, 60), max_size=40),
 )
 def test_engagements_that_arrive_during_the_reading_neither_displace_nor_repeat_others(

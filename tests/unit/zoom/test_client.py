@@ -90,27 +90,14 @@ EXPIRED = {"code": 300, "message": "The next page token is invalid or expired."}
 @pytest.mark.parametrize(
     ("status", "body", "kind", "remedy"),
     [
-        *(
-            (status, {"code": code, "message": WORDS}, PermanentError, remedy)
-            for status, code, remedy in [
-                (400, 4711, SCOPES[0]),
-                (400, 300, "Correct the query"),
-                (401, 1001, "user of the account"),
-                (401, 1601, "role with access to Contact Center reports"),
-                (401, 77, "role of its owner"),
-                (403, 9001, "role with the engagement privileges"),
-                (403, 1022, "Assign a Contact Center licence"),
-                (403, 77, "Contact Center licence"),
-                (404, 1201, "Check queue_id"),
-                (404, 1001, "Check user_id"),
-                (404, 404, "Check the connection's host"),
-                (405, 300, "Correct the query"),
-            ]
-        ),
+        (400, {"code": 4711, "message": WORDS}, PermanentError, SCOPES[0]),
+        (400, {"code": 300, "message": WORDS}, PermanentError, "Correct the query"),
+        (401, {"code": 1001, "message": WORDS}, PermanentError, "user of the account"),
+        (403, {"code": 1022, "message": WORDS}, PermanentError, "Assign a Contact Center licence"),
+        (404, {"code": 1201, "message": WORDS}, PermanentError, "Check queue_id"),
         (404, "<html>Not Found</html>", PermanentError, "Check the connection's host"),
         *((status, {"code": 124, "message": WORDS}, TransientError, "rejected 2 new ones") for status in (400, 401)),
         (500, {"code": 500, "message": WORDS}, TransientError, "status page"),
-        (400, "<html>", TransientError, "status page"),
         (200, "<html>Maintenance</html>", TransientError, ""),
         (429, {"code": 4001, "message": WORDS}, RateLimited, ""),
         (400, EXPIRED, PageTokenExpired, ""),
@@ -210,23 +197,6 @@ def test_a_limit_of_the_token_endpoint_is_waited_out_and_does_not_slow_down_the_
     assert (client.rate_limited, client.requests_sent) == (0, sent(simulator)[0])
 
 
-def test_threads_whose_token_expired_share_one_new_token(simulator: SimulatorServer) -> None:
-    client = client_for(simulator)
-    expected = fetch(client)
-    simulator.simulator.end_tokens()
-    barrier = threading.Barrier(8)
-
-    def fetch_together(_: int) -> Page:
-        barrier.wait(5)
-        return fetch(client)
-
-    with ThreadPoolExecutor(8) as threads:
-        pages = list(threads.map(fetch_together, range(8)))
-
-    assert [page.records for page in pages] == [expected.records] * 8
-    assert simulator.simulator.stats.token_requests == 2
-
-
 def test_a_scope_that_was_added_is_found_by_the_next_request(start_simulator: StartSimulator) -> None:
     server = start_simulator(scopes=("user:read:admin",))
     client = client_for(server)
@@ -263,9 +233,6 @@ class VirtualTime(threading.Event):
         pytest.param([response(429, **{"Retry-After": "301"})], RateLimitedUntil, (0, 15), id="limit over 5 minutes"),
         pytest.param([response(429, **{"Retry-After": "299"})], None, (299, 330), id="limit under 5 minutes"),
         pytest.param([response(429, **{"Retry-After": "200"}), response(500)], None, (200, 270), id="outage later"),
-        pytest.param(
-            [response(502), response(429, **{"Retry-After": "130"}), response(502)], None, (130, 200), id="two outages"
-        ),
     ],
 )
 def test_an_outage_may_last_two_minutes_and_a_rate_limit_five(
@@ -288,18 +255,6 @@ def test_an_outage_may_last_two_minutes_and_a_rate_limit_five(
     else:
         assert fetch(client, cancelled=time).records
     assert seconds[0] <= time.now < seconds[1]
-
-
-def test_an_outage_is_warned_of_with_the_time_at_which_the_client_gives_up(
-    simulator: SimulatorServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    simulator.simulator.faults = [response(500)]
-    begin = datetime.now(UTC)
-
-    fetch(client_for(simulator, retry_timeout=60.0))
-
-    [message] = caplog.messages
-    assert any(f"{begin + timedelta(seconds=seconds):%H:%M:%S}" in message for seconds in range(60, 65))
 
 
 @pytest.mark.parametrize("fault", [response(500, times=-1), response(429, times=-1, **{"Retry-After": "20"})])
@@ -335,11 +290,9 @@ def test_a_limit_that_ends_soon_is_waited_out_each_time_and_no_reason_to_warn(
         ({"Type": "QPS", "Limit": "20", "Remaining": "7"}, (20, 7)),
         ({"Type": "qps", "Limit": "20", "Remaining": "-1"}, (20, 0)),
         ({"Type": "QPS", "Limit": "20", "Remaining": "21"}, (20, 20)),
-        ({"Type": "QPS", "Limit": "20", "Remaining": "7.5"}, (20, None)),
         ({"Type": "QPS", "Limit": "20"}, (20, None)),
         ({"Type": "QPS", "Limit": "many", "Remaining": "7"}, (None, None)),
         ({"Type": "Daily-limit", "Limit": "30000", "Remaining": "7"}, (None, None)),
-        ({"Limit": "20", "Remaining": "7"}, (None, None)),
     ],
 )
 def test_the_limiter_learns_the_limit_and_the_rest_from_readable_headers(
@@ -360,8 +313,7 @@ def test_the_limiter_learns_the_limit_and_the_rest_from_readable_headers(
 # What must not get out
 
 
-@pytest.mark.parametrize("echo", ["+1 205  930 0900", "1 205  930 0900", "+1 205 930 0900", "+1 205\t930\n0900"])
-def test_a_number_written_with_other_spaces_is_in_no_error(simulator: SimulatorServer, echo: str) -> None:
-    simulator.simulator.faults = [response(400, {"code": 300, "message": f"Bad number: {echo}!"})]
+def test_a_number_written_with_other_spaces_is_in_no_error(simulator: SimulatorServer) -> None:
+    simulator.simulator.faults = [response(400, {"code": 300, "message": "Bad number: 1 205\t930\n0900!"})]
 
     assert "Bad number: ***!" in str(error_of(client_for(simulator), consumer_number="+1 205  930 0900"))

@@ -22,8 +22,8 @@ def source_for(server: SimulatorServer, **changes: str) -> TokenSource:
     return TokenSource(replace(settings_for(server).credentials, **changes))
 
 
-def token_of(source: TokenSource, timeout: float = 5.0) -> str:
-    return source.token(timeout, None)
+def token_of(source: TokenSource) -> str:
+    return source.token(5.0, None)
 
 
 def error_of(source: TokenSource, kind: type[ZoomError] = ZoomError) -> Any:
@@ -41,24 +41,12 @@ def issued(server: SimulatorServer) -> int:
     return server.simulator.stats.token_requests
 
 
-def together(number: int, call: Any) -> list[Any]:
-    """Call something in so many threads at the same time."""
-    barrier = threading.Barrier(number)
-
-    def wait_and_call(_: int) -> Any:
-        barrier.wait(5)
-        return call()
-
-    with ThreadPoolExecutor(number) as threads:
-        return list(threads.map(wait_and_call, range(number)))
-
-
 # How long a token is kept
 
 
 @pytest.mark.parametrize(
     ("expires_in", "kept_until"),
-    [(3_599, 3_539.0), (120, 60.0), (100, 50.0), (None, 3_539.0), ("3599", 3_539.0), (0, 3_539.0), (-5, 3_539.0)],
+    [(3_599, 3_539.0), (100, 50.0), (None, 3_539.0), ("3599", 3_539.0), (0, 3_539.0)],
 )
 def test_a_token_is_kept_until_shortly_before_it_expires(
     simulator: SimulatorServer, mocker: MockerFixture, expires_in: object, kept_until: float
@@ -91,18 +79,17 @@ def test_a_rejected_token_is_replaced_once_by_whoever_notices_first(simulator: S
 
 def test_threads_that_waited_for_a_token_that_did_not_come_share_the_failure(simulator: SimulatorServer) -> None:
     simulator.simulator.faults = [Fault("delay", on="token", times=-1, details={"seconds": 60.0})]
-    source = source_for(simulator)
+    source, barrier = source_for(simulator), threading.Barrier(8)
 
-    def failure() -> str:
+    def failure(_: int) -> str:
+        barrier.wait(5)
         with pytest.raises(TransientError) as error:
             source.token(0.5, None)
         return str(error.value)
 
-    assert len(set(together(8, failure))) == 1
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(failure, range(8)))) == 1
     assert issued(simulator) < 8
-
-    simulator.simulator.faults = []
-    assert token_of(source)
 
 
 # The request and its errors
@@ -120,11 +107,9 @@ def test_client_and_secret_go_as_basic_auth_in_utf8_and_the_account_in_the_form(
     ("status", "body", "kind", "code"),
     [
         (400, {"reason": "Words.", "error": "invalid_request"}, PermanentError, "invalid_request"),
-        (400, {"error_description": "Words."}, PermanentError, None),
         (502, "<html>Bad Gateway</html>", TransientError, None),
         (400, "<html>Bad Request</html>", TransientError, None),
         (404, {"code": 404, "message": "Words."}, PermanentError, "404"),
-        (404, "", PermanentError, None),
         (429, {"reason": "Words.", "error": "rate_limited"}, RateLimited, "rate_limited"),
     ],
 )
@@ -167,11 +152,8 @@ def test_a_client_secret_written_with_other_spaces_is_in_no_error(simulator: Sim
     [
         ("https://api.zoom.us:443/v2/x", True),
         ("https://API.ZOOM.US/v2/x", True),
-        ("https://api.zoom.us/", True),
         ("https://api.zoom.us.example/v2", False),
-        ("https://zoom.us/v2", False),
         ("http://api.zoom.us/v2", False),
-        ("https://api.zoom.us:8443/v2", False),
         ("https://api.zoom.us@example.com/v2", False),
     ],
 )

@@ -12,18 +12,15 @@ from airflow_provider_zcc.zoom.page import parse_page
 RECORDS = [
     b'{"engagement_id":"a","serial":90071992547409931234567890}',
     b'{"engagement_id":"a","x":[1E2,-0.50,1.0e-2,0.10,-0,1.00000000000000000001]}',
-    b'{"zebra":1,"engagement_id":"a","alpha":2,"zebra":3}',
     b'{ "engagement_id" : "a" ,\t"nested":{"unknown_2031":[{}, [], null, true]} }',
     '{"engagement_id":"a","note":"line\u2028separator, paragraph\u2029, next\u0085line"}'.encode(),
     rb'{"engagement_id":"a","note":"escaped \n \r\n \u2028 \/ \u00e9 \ud83d\udc4b"}',
     '{"engagement_id":"a","note":"Grüße 👋🏽 李雷"}'.encode(),
-    b'{"engagement_id":"a","start_time":null,"queues":"not a list","duration":"7"}',
 ]
 #: Lone surrogates, as JavaScript leaves them when it splits a text within an emoji.
 LONE_SURROGATES = [
-    *(rb"\ud800 x", rb"x \uD83D", rb"\uDc4B x", rb"\ud83d\ud83d", rb"\udc4b\ud83d", rb"\ud83dudc4b", rb"\ud83d\u0041"),
-    *(rb"a pair \ud83d\udc4b beside \ud83d", rb"\ud83d\ud83d\udc4b", rb"a pair \uD83D\uDC4B\udc4b", rb"\ud800" * 50),
-    *(rb"a backslash \\\ud800", rb"two \\\\\ud83d and \\ud83d", rb"\ud83d\\udc4b", rb"a quote \"\ud800\""),
+    *(rb"\ud800 x", rb"x \uD83D", rb"\udc4b\ud83d", rb"\ud83dudc4b", rb"\ud83d\u0041", rb"\ud83d\ud83d\udc4b"),
+    *(rb"a pair \uD83D\uDC4B\udc4b", rb"two \\\\\ud83d and \\ud83d", rb"\ud83d\\udc4b", rb"a quote \"\ud800\""),
 ]
 
 
@@ -62,11 +59,9 @@ def test_line_breaks_between_tokens_are_taken_out_and_nothing_else_is() -> None:
         (b'{"engagement_id":""}', b'{"engagement_id":""}', None),
         (b'{"engagement_id":null,"start_time":7}', b'{"engagement_id":null,"start_time":7}', 7),
         (b'{"engagement_id":7}', 7, None),
-        (b'{"engagement_id":"7"}', "7", None),
         (b'{"engagement_id":90071992547409931234567890}', 90071992547409931234567890, None),
         (b'{"engagement_id":7.5}', b'{"engagement_id":7.5}', None),
         (b'{"engagement_id":true}', b'{"engagement_id":true}', None),
-        (b'{"engagement_id":["a"]}', b'{"engagement_id":["a"]}', None),
         (b'{"a":\n1}', b'{"a":1}', None),
     ],
 )
@@ -78,7 +73,7 @@ def test_a_record_is_known_by_its_id_and_without_one_by_its_line(
     assert (kept.identity, kept.start_time) == (identity, start_time)
 
 
-UNKNOWN_TOTALS = (None, -1, "-1", "many", "", "1.5", 1.5, True, [3], {"total": 3}, "9" * 5_000)
+UNKNOWN_TOTALS = (None, -1, "-1", "many", 1.5, True, [3], "9" * 5_000)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +88,6 @@ def test_the_total_is_a_number_in_either_spelling_or_unknown(value: object, tota
     [
         (b'"next_page_token": "a token"', "a token"),
         (b'"next_page_token": ""', None),
-        (b'"next_page_token": null', None),
         (b'"page_size": 100', None),
     ],
 )
@@ -112,19 +106,12 @@ def test_no_list_is_an_empty_page_where_zoom_counts_none(body: bytes) -> None:
         b"null",
         b'{"total_records": 3}',
         b'{"engagements": ["Private words"]}',
-        b'{"engagements": [{"note": "Private words"}',
         b'{"engagements": [{"note": Private words}]}',
-        b'{"engagements": [{"note": NaN}]}',
         b'{"engagements": [{"note": "Private words \xed\xa0\x80"}]}',
-        b'{"engagements": [], "note": "\xc3"}',
         b'{"engagements": [], "next_page_token": ["Private words"]}',
         '{"engagements": []}'.encode("utf-16"),
-        *(
-            rb'{"engagements": [{"note": "Private words %b"}]}' % bad
-            for bad in (rb"\ud8", rb"\ud8zz", rb"\ud83d\q", rb"\ud800\udczz")
-        ),
+        rb'{"engagements": [{"note": "Private words \ud800\udczz"}]}',
         b'{"engagements": [{"note": "Private words", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
-        b"[" * 100_000,
     ],
     ids=count(),
 )
