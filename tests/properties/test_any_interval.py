@@ -30,14 +30,11 @@ def instants() -> st.SearchStrategy[datetime]:
 @st.composite
 def queries(draw: st.DrawFn) -> Query:
     start, end = draw(st.lists(instants(), min_size=2, max_size=2, unique=True).map(sorted))
-    parts = draw(st.tuples(*[st.integers(0, 999_999) | st.just(0)] * 2))
-    if draw(st.booleans()):
-        end = min(end, start + timedelta(seconds=draw(st.integers(1, 90_000))))
-    bounds = [bound + timedelta(microseconds=part) for bound, part in zip((start, end), parts, strict=True)]
-    if bounds[0] >= bounds[1]:
-        bounds = [start, end]
+    part = timedelta(microseconds=draw(st.integers(0, 999_999)))
     offset = timezone(timedelta(minutes=draw(st.integers(-840, 840))))
-    return Query(*(bound.astimezone(offset) for bound in bounds), Filters(timezone=draw(st.sampled_from(ZONES))))
+    return Query(
+        start.astimezone(offset), end.astimezone(offset) + part, Filters(timezone=draw(st.sampled_from(ZONES)))
+    )
 
 
 def cut_again(draw: st.DataObject, windows: list[Window]) -> list[Window]:
@@ -56,24 +53,23 @@ def test_the_windows_of_an_interval_tile_it_however_they_are_split(query: Query,
     assert windows[0].start == query.start
     assert windows[-1].end == query.end
     assert all(before.end == after.start for before, after in pairwise(windows))
-    assert all(window.start < window.end for window in windows) or windows == [Window(query.start, query.end, query.tz)]
+    assert all(window.start < window.end for window in windows)
     assert all(window.end - window.start <= LONGEST_WINDOW for window in windows)
     assert all(bound.microsecond == 0 for window in windows for bound in (window.start, window.end))
     assert all(window.timezone is query.tz for window in windows)
 
 
-JSON_VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=4)
 TIMES = st.one_of(
     st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.lists(st.none()),
     st.sampled_from(("0001-01-01T00:00:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-14:00")),
     st.datetimes(timezones=st.none() | st.timezones()).map(datetime.isoformat),
     st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
-    st.from_regex(r"\A\d{1,5}-?[W\d]\d-?\d{1,2}[T \ud800z]?[\d:.,]{0,15}([+-][\d:.]{1,12})?[Zz]?\Z"),
 )
 
 
 @examples(500, 10_000)
-@given(text=TIMES | JSON_VALUES, zone=st.sampled_from(ZONES))
+@given(text=TIMES, zone=st.sampled_from(ZONES))
 def test_any_text_is_a_time_with_an_instant_or_two_or_none(text: object, zone: str) -> None:
     tz = Query(ANCHORS[0], ANCHORS[0] + SECOND, Filters(timezone=zone)).tz
     window = Window(ANCHORS[0], ANCHORS[0] + timedelta(days=1), tz)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
+from typing import Any
+
 from hypothesis import event, given
 from hypothesis import strategies as st
 
@@ -10,60 +14,85 @@ from airflow_provider_zcc.zoom.errors import RateLimited, ZoomError
 from airflow_provider_zcc.zoom.oauth import TokenSource
 from airflow_provider_zcc.zoom.page import parse_page
 from airflow_provider_zcc.zoom.query import PATH
-from airflow_provider_zcc.zoom.settings import Credentials, Settings
+from tests.conftest import settings_for
+from tests.properties.bodies import BODIES, damaged
 from tests.properties.profile import examples
-from tests.properties.raw_server import RawServer
-from tests.properties.responses import A_PAGE, A_TOKEN, API_RESPONSES, REJECTED_TOKEN, SECRETS, TOKEN_RESPONSES
+from tests.zoom_simulator.faults import Fault
+from tests.zoom_simulator.server import SimulatorServer
 
-SECRET, TOKEN, NUMBER, PAGE_TOKEN = SECRETS
-PARAMETERS = st.sampled_from(
-    [[], [("consumer_number", NUMBER)], [("consumer_number", NUMBER), ("next_page_token", PAGE_TOKEN)]]
+TOKEN, NUMBER, PAGE_TOKEN = CONFIDENTIAL = ("a-token", "+12059300900", "a-page-token")
+PARAMETERS = [("consumer_number", NUMBER), ("next_page_token", PAGE_TOKEN)]
+STATUSES = st.sampled_from((200, 200, 200, 400, 401, 403, 404, 429, 429, 503, 201, 302, 308)) | st.integers(200, 999)
+TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
+HEADERS = st.one_of(
+    st.tuples(
+        st.sampled_from(("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")),
+        st.one_of(st.floats().map(str), st.datetimes().map(datetime.isoformat), TEXTS),
+    ),
+    st.sampled_from(
+        (
+            ("X-RateLimit-Type", "Daily-limit"),
+            ("X-RateLimit-Type", "QPS"),
+            ("Content-Type", "text/html; charset=utf-16"),
+            ("Content-Encoding", "gzip, gzip"),
+            ("Location", "http://127.0.0.1:1/x"),
+            ("Location", "//"),
+            ("Set-Cookie", "=; Domain=.; Expires=never"),
+            ("X-Long", "x" * 70_000),
+        )
+    ),
+)
+JSON = st.recursive(
+    st.one_of(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+        st.sampled_from(("Invalid access token.", "The next page token is invalid.", "invalid_client")),
+        st.sampled_from(CONFIDENTIAL).map("The value {} is wrong.".format),
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(("field", "message", "a")), inner),
+    max_leaves=6,
+)
+OBJECTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "code": st.sampled_from((124, "124", 300, 1001, 4711, 200, 0)) | JSON,
+        "access_token": st.just(TOKEN) | JSON,
+        "expires_in": st.integers(-1, 10_000) | JSON,
+        **dict.fromkeys(("message", "errorMessage", "reason", "error", "errors"), JSON),
+    },
+).map(lambda found: json.dumps(found).encode())
+RESPONSES = st.fixed_dictionaries(
+    {
+        "status": STATUSES,
+        "headers": st.lists(HEADERS, max_size=3).map(dict),
+        "body": OBJECTS | damaged(OBJECTS) | BODIES,
+    }
 )
 
 
-def error_of(server: RawServer, parameters: list[tuple[str, str]]) -> ZoomError | None:
-    """Send a request, and return the error if it ends in one."""
-    credentials = Credentials("an-app", SECRET, "an-account", f"{server.url}/oauth/token")
-    settings = Settings(credentials, api_url=f"{server.url}/v2", requests_per_second=100_000.0, timeout=5.0)
-    client = ZoomClient(settings, token_source=TokenSource(credentials), retry_timeout=0)
+@examples(400, 8_000)
+@given(on=st.sampled_from(("api", "api", "token")), response=RESPONSES)
+def test_any_response_ends_in_a_page_or_an_error_that_is_fit_for_a_log(
+    server: SimulatorServer, on: str, response: dict[str, Any]
+) -> None:
+    server.simulator.__init__()  # type: ignore[misc]
+    a_token = {"status": 200, "body": {"access_token": TOKEN}}
+    server.simulator.faults = [
+        Fault("answer", on, times=-1, details=response),
+        Fault("answer", "token", 0, -1, a_token),
+    ]
+    settings = settings_for(server, requests_per_second=100_000.0)
+    client = ZoomClient(settings, token_source=TokenSource(settings.credentials), retry_timeout=0)
+
     try:
         with client.session:
-            client.get(PATH, parameters, parse_page)
+            client.get(PATH, PARAMETERS, parse_page)
     except ZoomError as error:
-        return error
-    return None
-
-
-def assert_is_fit_for_a_log(error: ZoomError | None, confidential: list[str]) -> None:
-    """Check that an error is one sentence or a few, and quotes nothing confidential."""
-    event(type(error).__name__)
-    message = str(error or "No error.")
-    assert len(message) < 1_000
-    assert len(message.splitlines()) == 1
-    assert message.endswith((".", "!", "?")) or isinstance(error, RateLimited)
-    assert not any(secret in message for secret in confidential)
-    if isinstance(error, RateLimited):
-        assert error.retry_at is None or error.retry_at.utcoffset() is not None
-
-
-@examples(300, 5_000)
-@given(responses=st.lists(API_RESPONSES, min_size=1, max_size=2), rejections=st.integers(0, 1), parameters=PARAMETERS)
-def test_any_response_of_the_api_ends_in_a_page_or_an_error_of_the_package(
-    raw_server: RawServer, responses: list[bytes], rejections: int, parameters: list[tuple[str, str]]
-) -> None:
-    raw_server.set_responses(token=A_TOKEN, api=[REJECTED_TOKEN] * rejections + responses)
-
-    assert_is_fit_for_a_log(error_of(raw_server, parameters), [TOKEN, *(value for _, value in parameters)])
+        event(type(error).__name__)
+        message = str(error)
+        assert len(message) < 1_000
+        assert len(message.splitlines()) == 1
+        assert not any(words in message for words in (settings.credentials.client_secret, *CONFIDENTIAL))
+        retry_at = error.retry_at if isinstance(error, RateLimited) else None
+        assert retry_at is None or retry_at.utcoffset() is not None
     # Up to three tokens, and with each of them one request.
-    assert raw_server.requests <= 6
-
-
-@examples(200, 3_000)
-@given(response=TOKEN_RESPONSES, parameters=PARAMETERS)
-def test_any_response_of_the_token_endpoint_ends_in_a_page_or_an_error_of_the_package(
-    raw_server: RawServer, response: bytes, parameters: list[tuple[str, str]]
-) -> None:
-    raw_server.set_responses(token=response, api=[A_PAGE])
-
-    assert_is_fit_for_a_log(error_of(raw_server, parameters), [SECRET])
-    assert raw_server.requests <= 2
+    assert server.simulator.stats.api_requests + server.simulator.stats.token_requests <= 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ from tests.conftest import settings_for
 from tests.properties.profile import examples
 from tests.properties.zones import ANCHORS, PUT_BACK, PUT_FORWARD, ZONES
 from tests.zoom_simulator.app import PAGE_TOKEN_DIED, Config
-from tests.zoom_simulator.data import Engagements, TimeStyle, Traits
+from tests.zoom_simulator.data import Engagements, TimeStyle
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
 
@@ -64,27 +64,6 @@ class Reading:
         return TimeStyle(ZoneInfo(self.zone), self.offset_times and self.zone != "UTC")
 
 
-def reading(draw: st.DrawFn, zone: str, seconds: list[int], starts: list[int], page_sizes: tuple[int, ...]) -> Reading:
-    # Bounds between two seconds move to the later one.
-    part = timedelta(microseconds=draw(st.sampled_from((0, 0, 0, 1, 999_999))))
-    page_size = draw(st.sampled_from(page_sizes))
-    starts = starts[: min(MOST_RECORDS, MOST_PAGES * page_size)]
-    window_size = draw(st.sampled_from((500, 100, 1, 2, 5, 20, 60)))
-    if draw(st.booleans()):
-        window_size = max(1, len(starts) // draw(st.integers(1, 5)))
-    return Reading(
-        zone,
-        tuple(datetime.fromtimestamp(second, UTC) + part for second in sorted(seconds)),
-        tuple(starts),
-        order=draw(st.sampled_from(("ascending", "descending", "shuffled"))),
-        offset_times=draw(st.sampled_from((False, False, True))),
-        page_size=page_size,
-        max_concurrency=draw(st.integers(1, 8)),
-        window_size=window_size,
-        gzip=draw(st.booleans()),
-    )
-
-
 @st.composite
 def readings(draw: st.DrawFn) -> Reading:
     """Draw clusters: many in one second, one or two at either side of a bound, some spread between bounds."""
@@ -113,7 +92,21 @@ def readings(draw: st.DrawFn) -> Reading:
     starts = [
         centre + gap * number for centre, count, gap in draw(st.lists(clusters, max_size=14)) for number in range(count)
     ]
-    return reading(draw, zone, seconds, starts, (1, 2, 3, 7, 25, 100))
+    page_size = draw(st.sampled_from((1, 2, 3, 7, 25, 100)))
+    starts = starts[: min(MOST_RECORDS, MOST_PAGES * page_size)]
+    # Bounds between two seconds move to the later one.
+    part = timedelta(microseconds=draw(st.sampled_from((0, 0, 0, 1, 999_999))))
+    return Reading(
+        zone,
+        tuple(datetime.fromtimestamp(second, UTC) + part for second in sorted(seconds)),
+        tuple(starts),
+        order=draw(st.sampled_from(("ascending", "descending", "shuffled"))),
+        offset_times=draw(st.booleans()),
+        page_size=page_size,
+        max_concurrency=draw(st.integers(1, 8)),
+        window_size=draw(st.sampled_from((1, 2, 5, 20, 60, 100, max(1, len(starts) // 3)))),
+        gzip=draw(st.booleans()),
+    )
 
 
 #: All may affect several requests, and none prevents reading everything.
@@ -149,12 +142,10 @@ def in_small_portions(reading: Reading) -> Iterator[None]:
 
 
 @contextmanager
-def client_of(
-    server: SimulatorServer, reading: Reading, engagements: Engagements | None = None
-) -> Iterator[ZoomClient]:
+def client_of(server: SimulatorServer, reading: Reading) -> Iterator[ZoomClient]:
     """Set the simulator up anew, and return a client with a token of its own, since the simulator knows none."""
     config = Config(order=reading.order, offset_times=reading.offset_times)
-    server.simulator.__init__(engagements or Engagements(reading.starts), config)  # type: ignore[misc]
+    server.simulator.__init__(Engagements(reading.starts), config)  # type: ignore[misc]
     settings = settings_for(server, requests_per_second=1_000_000.0)
     client = ZoomClient(settings, token_source=TokenSource(settings.credentials), retry_timeout=10.0)
     with client.session, in_small_portions(reading):
@@ -181,12 +172,9 @@ def count(client: ZoomClient, reading: Reading, start: datetime, end: datetime) 
     return sum(client.get(PATH, parameters, parse_page).total_records or 0 for parameters in queries)
 
 
-def lines_of(texts: Iterable[str]) -> list[bytes]:
-    return [text.encode().translate(None, b"\r\n") for text in texts]
-
-
 def truth(reading: Reading, start: datetime, end: datetime) -> list[bytes]:
-    return lines_of(Engagements(reading.starts).truth(start, end, reading.style))
+    texts = Engagements(reading.starts).truth(start, end, reading.style)
+    return [text.encode().translate(None, b"\r\n") for text in texts]
 
 
 @examples(150, 3_000)
@@ -218,43 +206,3 @@ def test_reading_again_gives_the_same_bytes_whichever_page_is_late(
         second = list(reader_for(client, reading, *interval).chunks())
 
     assert b"".join(first) == b"".join(second)
-
-
-class Arrivals(Engagements):
-    """Engagements some of which are listed later than others.
-
-    :param starts: epoch seconds at which each starts.
-    :param later: for the numbers of some of them, in the order of their starts, how many requests come first.
-    """
-
-    def __init__(self, starts: Iterable[int], later: Mapping[int, int]) -> None:
-        super().__init__(starts)
-        self._later = later
-        self._requests = 0
-
-    def between(self, first: int, last: int, passes: Callable[[Traits], bool] | None = None) -> list[int]:
-        """Return what is listed by now: each call is a request."""
-        self._requests += 1
-        return [n for n in super().between(first, last, passes) if self._later.get(n, 0) < self._requests]
-
-
-@examples(60, 800)
-@given(
-    reading=readings(),
-    later=st.dictionaries(st.integers(0, MOST_RECORDS), st.integers(0, 60), max_size=40),
-)
-def test_engagements_that_arrive_during_the_reading_neither_displace_nor_repeat_others(
-    server: SimulatorServer, reading: Reading, later: dict[int, int]
-) -> None:
-    with client_of(server, reading, Arrivals(reading.starts, later)) as client:
-        # The simulator looks anew for each page, so that pages shift while they are read.
-        server.simulator._numbers = server.simulator._find  # type: ignore[assignment]
-        found = [read(client, reading, *interval)[0] for interval in reading.intervals]
-
-    engagements = Engagements(reading.starts)
-    late = [number for number, requests in later.items() if requests and number < len(engagements.starts)]
-    late_lines = set(lines_of(engagements.render(number, reading.style) for number in late))
-    for interval, lines in zip(reading.intervals, found, strict=True):
-        started = set(truth(reading, *interval))
-        assert len(set(lines)) == len(lines)
-        assert started - late_lines <= set(lines) <= started

