@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ from airflow_provider_zcc.zoom.errors import (
     TransientError,
     ZoomError,
 )
-from airflow_provider_zcc.zoom.http import Response, send, user_agent
+from airflow_provider_zcc.zoom.http import Response, send
 from airflow_provider_zcc.zoom.page import Page, parse_page
 from airflow_provider_zcc.zoom.query import PATH, Filters, Query
 from airflow_provider_zcc.zoom.rate_limiter import RateLimiter
@@ -60,7 +60,7 @@ def test_a_page_takes_one_request_that_names_the_package(simulator: SimulatorSer
 
     assert len(fetch(client).records) == 100
     assert (client.requests_sent, client.rate_limited) == (1, 0)
-    assert simulator.simulator.stats.user_agents == {user_agent()}
+    assert simulator.simulator.stats.user_agents == {f"airflow-provider-zcc/{version('airflow-provider-zcc')}"}
 
 
 def test_what_a_process_shares_is_made_once_for_threads_that_call_at_the_same_time() -> None:
@@ -172,15 +172,6 @@ def test_every_new_token_is_announced_before_it_is_used(simulator: SimulatorServ
     assert announced == [("simulated.", 0), ("simulated.", 2)]
 
 
-def test_a_daily_limit_of_the_token_endpoint_names_its_time(simulator: SimulatorServer) -> None:
-    details = {"status": 429, "body": {"error": "daily"}, "headers": {"Retry-After": "2099-01-01T00:00:00Z"}}
-    simulator.simulator.faults = [Fault("answer", on="token", details=details)]
-
-    error = error_of(client_for(simulator), RateLimitedUntil)
-
-    assert (error.status, error.code, error.retry_at) == (429, "daily", datetime(2099, 1, 1, tzinfo=UTC))
-
-
 def test_a_limit_of_the_token_endpoint_is_waited_out_and_does_not_slow_down_the_api(
     simulator: SimulatorServer, mocker: MockerFixture
 ) -> None:
@@ -269,19 +260,6 @@ def test_a_stop_ends_the_wait(simulator: SimulatorServer, fault: Fault) -> None:
 
 
 # Rate limits
-
-
-def test_a_limit_that_ends_soon_is_waited_out_each_time_and_no_reason_to_warn(
-    simulator: SimulatorServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    client = client_for(simulator)
-    simulator.simulator.faults = [response(429, times=2, **{"Retry-After": "0.4"})]
-    begin = time.monotonic()
-
-    fetch(client)
-
-    assert time.monotonic() - begin >= 0.8
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 import requests
@@ -30,7 +29,6 @@ from airflow_provider_zcc.zoom.http import (
     send,
     session,
     use_environment,
-    user_agent,
 )
 from tests.conftest import StartSimulator
 from tests.zoom_simulator.faults import Fault
@@ -84,13 +82,6 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-
-
-def test_the_user_agent_names_the_package_and_its_version(mocker: MockerFixture) -> None:
-    assert user_agent() == f"airflow-provider-zcc/{version('airflow-provider-zcc')}"
-
-    mocker.patch("airflow_provider_zcc.zoom.http.version", side_effect=PackageNotFoundError)
-    assert user_agent() == "airflow-provider-zcc/unknown"
 
 
 # Responses

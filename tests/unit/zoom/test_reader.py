@@ -100,16 +100,6 @@ def test_thousands_in_one_second_are_read_without_trying_to_split_it_for_ever(
     assert requests_of(server) < 150
 
 
-@pytest.mark.parametrize(("count", "requests"), [(0, 1), (40, 1), (100, 1), (101, 2), (200, 2)])
-def test_few_engagements_cost_no_request_beyond_their_pages(
-    start_simulator: StartSimulator, count: int, requests: int
-) -> None:
-    server = start_simulator(Engagements(int(START.timestamp()) + n for n in range(count)), order="ascending")
-
-    assert read(server) == truth(server)
-    assert requests_of(server) == requests
-
-
 # Compression
 
 
