@@ -124,14 +124,3 @@ def test_an_s3_that_does_not_respond_is_given_up(
     s3.faults = [S3Fault("UploadPart", seconds=0.8, **FAILS)]
     start_zoom(engagements_of_a_day())
     run_into(engagements_of_a_day(), rejected("Read timeout"))
-
-
-@pytest.mark.parametrize("concurrency", [1, 8], ids=["one thread", "eight threads"])
-def test_zoom_is_not_read_to_the_end_for_an_upload_that_s3_rejected(
-    s3: S3Proxy, start_zoom: StartZoom, run_into: RunInto, concurrency: int
-):
-    engagements = engagements_of_a_day(20_000)
-    server = start_zoom(engagements, latency=0.01 * concurrency)
-    s3.faults = [S3Fault("UploadPart", part=1, **DENIED)]
-    run_into(engagements, rejected(""), max_concurrency=concurrency)
-    assert server.simulator.stats.api_requests < len(engagements.starts) / 100 * 0.75

@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -19,11 +18,10 @@ from tests.faults.conftest import (
     Deferred,
     Ending,
     MayRetry,
-    Permanent,
     RunInto,
     engagements_of_a_day,
 )
-from tests.unit.conftest import Bucket, ConnectZoom, StartZoom, daily_limit_until, hours_from_now
+from tests.unit.conftest import Bucket, ConnectZoom, StartZoom
 from tests.zoom_simulator.app import PAGE_TOKEN_DIED
 from tests.zoom_simulator.faults import Fault
 
@@ -68,17 +66,6 @@ def strikes(kind: str, times: int = 1, on: str = "", **details: Any) -> Strike:
     return lambda place: [Fault(kind, on or place.on, place.after, times, details)]
 
 
-def strikes_token_endpoint(kind: str, times: int = 1, **details: Any) -> Strike:
-    """Strike the token endpoint: at the first token, or at the one that replaces it."""
-
-    def strike(place: Place) -> list[Fault]:
-        if place is BEGINNING:
-            return [Fault(kind, "token", 0, times, details)]
-        return [*responds(401, EXPIRED_TOKEN)()(place), Fault(kind, "token", 1, times, details)]
-
-    return strike
-
-
 def responds(status: int, body: object = b"", **headers: str) -> Callable[..., Strike]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return partial(strikes, "answer", status=status, body=body, headers=named)
@@ -100,24 +87,12 @@ def transient(make: Callable[..., Strike], ending: Ending, name: str) -> list[An
     ]
 
 
-token_response = partial(partial, strikes_token_endpoint, "answer")
 CONNECTION, HTTP_500, THROTTLED = MayRetry("127.0.0.1:"), MayRetry("HTTP 500"), MayRetry("rate limit")
 TOKENS = [
     *rows(responds(401, EXPIRED_TOKEN)(), ALL_RECORDS, "access token expires once", *EVERYWHERE),
     *rows(responds(401, EXPIRED_TOKEN)(FOREVER), MayRetry("access token"), "access tokens expire forever"),
-    *transient(token_response(status=500, body={"message": "Internal error."}), HTTP_500, "token endpoint: 500"),
-    *transient(token_response(status=429, body={"message": "Too many."}), THROTTLED, "token endpoint: 429"),
-    *transient(partial(strikes_token_endpoint, "cut"), CONNECTION, "token endpoint: truncated"),
-    *transient(token_response(status=200, body="soon"), MayRetry("usable access token"), "token response: no JSON"),
-    *rows(
-        token_response(status=400, body={"error": "invalid_client", "reason": "Invalid secret"})(FOREVER),
-        Permanent("Invalid secret.*Check the connection's login"),
-        "credentials are rejected",
-    ),
 ]
 LIMITS = [
-    *rows(responds(429, Retry_After="1")(), ALL_RECORDS, "429 names seconds", MIDDLE),
-    *rows(responds(429, Retry_After="in a moment")(2), ALL_RECORDS, "429 names junk", MIDDLE),
     *rows(responds(429)(3), ALL_RECORDS, "429 names no time", *EVERYWHERE),
     *rows(responds(429)(FOREVER), THROTTLED, "429 names no time, forever"),
     *rows(
@@ -129,7 +104,6 @@ GZIP = gzip.compress(b'{"next_page_token": "", "total_records": 0, "engagements"
 DAMAGED_GZIP = GZIP[:-8] + bytes(4) + GZIP[-4:]
 OUTAGES = [
     *transient(responds(500, {"code": 500, "message": "Oops."}), HTTP_500, "500"),
-    *rows(responds(503)(times=20), ALL_RECORDS, "503 for a while", MIDDLE, THREADS),
     *transient(partial(strikes, "reset"), CONNECTION, "reset before the response"),
     *transient(partial(strikes, "torn"), CONNECTION, "reset within the body"),
     *transient(partial(strikes, "cut"), CONNECTION, "body is truncated"),
@@ -214,22 +188,12 @@ def test_a_fault_ends_in_all_records_or_in_one_error(meet: Meet, strike: Strike,
     [
         *transient(partial(strikes, "delay", seconds=1.0), CONNECTION, "no response"),
         *transient(partial(strikes, "stall", seconds=1.0), CONNECTION, "silence within the body"),
-        *transient(partial(strikes_token_endpoint, "delay", seconds=1.0), CONNECTION, "no token"),
     ],
 )
 def test_a_server_that_hangs_is_given_up_after_the_connections_timeout(
     meet: Meet, strike: Strike, place: Place, ending: Ending
 ):
     meet(strike, place, ending, connection={"extra": {"timeout": 0.3}})
-
-
-@pytest.mark.parametrize("place", EVERYWHERE, ids=lambda place: place.name)
-def test_a_limit_that_ends_in_hours_is_waited_for_without_a_worker_slot(meet: Meet, place: Place):
-    moment = hours_from_now(6)
-    deferral = meet(
-        lambda place: [daily_limit_until(moment, on=place.on, after=place.after)], place, Deferred(), deferrable=True
-    )
-    assert abs(deferral.trigger.moment - moment) < timedelta(seconds=10)
 
 
 @pytest.mark.parametrize(("deferrable", "ending"), [(True, Deferred()), (False, MayRetry("9999-12-31"))])

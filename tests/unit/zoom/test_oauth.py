@@ -107,6 +107,7 @@ def test_client_and_secret_go_as_basic_auth_in_utf8_and_the_account_in_the_form(
     ("status", "body", "kind", "code"),
     [
         (400, {"reason": "Words.", "error": "invalid_request"}, PermanentError, "invalid_request"),
+        (400, {"reason": "Words.", "error": "invalid_client"}, PermanentError, "invalid_client"),
         (502, "<html>Bad Gateway</html>", TransientError, None),
         (400, "<html>Bad Request</html>", TransientError, None),
         (404, {"code": 404, "message": "Words."}, PermanentError, "404"),
@@ -124,6 +125,7 @@ def test_an_error_has_zooms_words_and_what_support_needs(
     assert (error.status, error.code, error.tracking_id) == (status, code, "v=7")
     assert f"HTTP {status}" in str(error)
     assert ("Words." in str(error)) == isinstance(body, dict)
+    assert ("Client Secret" in str(error)) == (code == "invalid_client")
     assert ("oauth_url" in str(error)) == (status == 404 or kind is TransientError)
 
 
