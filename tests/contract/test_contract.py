@@ -12,7 +12,6 @@ from urllib.parse import parse_qs
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from schemathesis.core.failures import FailureGroup
 
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.zoom.errors import ZoomError
@@ -25,8 +24,7 @@ from tests.contract.contract import (
     TOKEN,
     Exchange,
     RecordedSimulator,
-    check_response,
-    request_violations,
+    violations,
 )
 from tests.zoom_simulator.app import ENUMERATIONS, PARAMETERS, Config
 from tests.zoom_simulator.data import AGENTS, NUMBERS, QUEUES, Engagements
@@ -81,8 +79,7 @@ def exchanges_as_described(zoom: RecordedSimulator) -> list[Exchange]:
     """Check each request and each response against the description, and return them."""
     assert zoom.exchanges
     for exchange in zoom.exchanges:
-        assert request_violations(exchange) == []
-        check_response(exchange)
+        assert violations(exchange) == []
     return zoom.exchanges
 
 
@@ -170,22 +167,18 @@ def test_a_throttled_request_and_an_announced_limit_are_described(start_zoom: St
     assert len(announced) == (4 if announces else 0)
 
 
-@pytest.mark.parametrize("query", ["page_size=101", "from=2026-11-03+00:00:00Z", "since=2026-11-03"])
-def test_a_request_that_is_not_described_is_found(zoom: RecordedSimulator, query: str) -> None:
-    read()
-    assert request_violations(replace(zoom.exchanges[1], query=query))
-
-
 @pytest.mark.parametrize(
     "changes",
     [
+        {"query": "page_size=101"},
+        {"query": "from=2026-11-03+00:00:00Z"},
+        {"query": "since=2026-11-03"},
         {"status": 302},
         {"response_headers": (("content-type", "text/html"),)},
         {"response": b'{"engagements": [], "total_records": "12"}'},
     ],
     ids=str,
 )
-def test_a_response_that_is_not_described_is_found(zoom: RecordedSimulator, changes: dict[str, Any]) -> None:
+def test_what_is_not_described_is_found(zoom: RecordedSimulator, changes: dict[str, Any]) -> None:
     read()
-    with pytest.raises(FailureGroup):
-        check_response(replace(zoom.exchanges[1], **changes))
+    assert violations(replace(zoom.exchanges[1], **changes))
