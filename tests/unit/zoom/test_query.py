@@ -37,7 +37,7 @@ def bounds(windows: list[Window]) -> list[tuple[datetime, datetime]]:
     [
         ("Voice, SMS", ("voice", "sms")),
         (["In_App_Chat", " KIOSK "], ("in_app_chat", "kiosk")),
-        (iter(["chat", "in_app_video"]), ("chat", "in_app_video")),
+        ({"chat": 1, "in_app_video": 2}, ("chat", "in_app_video")),
         (None, ()),
         (ALLOWED["channel_types"], ALLOWED["channel_types"]),
     ],
