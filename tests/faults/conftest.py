@@ -55,7 +55,7 @@ MayRetry = partial(Ending, AirflowException)
 Permanent = partial(Ending, AirflowFailException)
 Deferred = partial(Ending, TaskDeferred)
 
-RunInto = Callable[..., BaseException | None]
+RunInto = Callable[..., None]
 ConnectS3 = Callable[..., None]
 
 
@@ -94,18 +94,17 @@ def run_into(bucket: Bucket, mocker: MockerFixture) -> RunInto:  # noqa: F811
     as it was. In both cases no multipart upload is unfinished, and nothing goes on in the background.
     """
 
-    def run(engagements: Engagements, ending: Ending, **arguments: Any) -> BaseException | None:
+    def run(engagements: Engagements, ending: Ending, **arguments: Any) -> None:
         shorten_retries(mocker, _SHORT if ending.error else _LONG)
         chosen = {"s3_bucket": bucket.name, "s3_key": KEY, "start": DAY[0], "end": DAY[1], "deferrable": False}
         task = EngagementsToS3Operator(task_id="task", **chosen | {"compression": "none"} | arguments)
         bucket.put(KEY, _OLD)
         before = _objects(bucket)
-        context, error = context_of(), None
+        context = context_of()
         if ending.error:
             with pytest.raises(ending.error, match=ending.words or None) as raised:
                 task.execute(context)
-            error = raised.value
-            assert type(error) is ending.error
+            assert type(raised.value) is ending.error
             assert _objects(bucket) == before
             assert bucket.body(KEY) == _OLD
             assert context["ti"].xcoms == {}
@@ -123,7 +122,6 @@ def run_into(bucket: Bucket, mocker: MockerFixture) -> RunInto:  # noqa: F811
                 # One that is stuck in a read is left to its time-out.
                 thread.join(5)
                 assert not thread.is_alive()
-        return error
 
     return run
 

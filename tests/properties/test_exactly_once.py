@@ -132,23 +132,16 @@ FAULTS = st.lists(
 
 
 @contextmanager
-def in_small_portions(reading: Reading) -> Iterator[None]:
-    """Make pages and windows small, so that few records fill many of them."""
-    defaults = Query.parameters.__kwdefaults__
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(defaults, "page_size", reading.page_size)
-        patch.setattr(reader_module, "records_per_window", lambda *_: reading.window_size)
-        yield
-
-
-@contextmanager
 def client_of(server: SimulatorServer, reading: Reading) -> Iterator[ZoomClient]:
-    """Set the simulator up anew, and return a client with a token of its own, since the simulator knows none."""
+    """Set the simulator up anew, and make pages and windows small, so that few records fill many of them."""
     config = Config(order=reading.order, offset_times=reading.offset_times)
     server.simulator.__init__(Engagements(reading.starts), config)  # type: ignore[misc]
     settings = settings_for(server, requests_per_second=1_000_000.0)
+    # The simulator knows no token of an earlier example.
     client = ZoomClient(settings, token_source=TokenSource(settings.credentials), retry_timeout=10.0)
-    with client.session, in_small_portions(reading):
+    with client.session, pytest.MonkeyPatch.context() as patch:
+        patch.setitem(Query.parameters.__kwdefaults__, "page_size", reading.page_size)
+        patch.setattr(reader_module, "records_per_window", lambda *_: reading.window_size)
         yield client
 
 
