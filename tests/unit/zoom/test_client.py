@@ -4,7 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -119,6 +119,7 @@ def test_an_error_has_its_type_zooms_words_a_remedy_and_what_support_needs(
     if status != 200:
         assert [text for text in (f"HTTP {status}", words, "v=2;rid=WEB_1") if text not in str(error)] == []
     assert "attempts" not in str(error)
+    assert str(error).endswith(".")
     assert client.requests_sent == 1 or kind is TransientError
 
 
@@ -170,6 +171,16 @@ def test_every_new_token_is_announced_before_it_is_used(simulator: SimulatorServ
     fetch(client)
 
     assert announced == [("simulated.", 0), ("simulated.", 2)]
+
+
+def test_a_daily_limit_of_the_token_endpoint_names_its_time(simulator: SimulatorServer) -> None:
+    details = {"status": 429, "body": {"error": "daily"}, "headers": {"Retry-After": "2099-01-01T00:00:00Z"}}
+    simulator.simulator.faults = [Fault("answer", on="token", details=details)]
+
+    error = error_of(client_for(simulator), RateLimitedUntil)
+
+    assert (error.status, error.code, error.retry_at) == (429, "daily", datetime(2099, 1, 1, tzinfo=UTC))
+    assert str(error.retry_at) in str(error)
 
 
 def test_a_limit_of_the_token_endpoint_is_waited_out_and_does_not_slow_down_the_api(
@@ -246,6 +257,18 @@ def test_an_outage_may_last_two_minutes_and_a_rate_limit_five(
     else:
         assert fetch(client, cancelled=time).records
     assert seconds[0] <= time.now < seconds[1]
+
+
+def test_an_outage_is_warned_of_with_the_time_at_which_the_client_gives_up(
+    simulator: SimulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator.simulator.faults = [response(500)]
+    begin = datetime.now(UTC)
+
+    fetch(client_for(simulator, retry_timeout=60.0))
+
+    [message] = caplog.messages
+    assert any(f"{begin + timedelta(seconds=seconds):%H:%M:%S}" in message for seconds in range(60, 65))
 
 
 @pytest.mark.parametrize("fault", [response(500, times=-1), response(429, times=-1, **{"Retry-After": "20"})])

@@ -125,6 +125,7 @@ def test_an_error_has_zooms_words_and_what_support_needs(
     assert (error.status, error.code, error.tracking_id) == (status, code, "v=7")
     assert f"HTTP {status}" in str(error)
     assert ("Words." in str(error)) == isinstance(body, dict)
+    assert str(error).endswith(".")
     assert ("Client Secret" in str(error)) == (code == "invalid_client")
     assert ("oauth_url" in str(error)) == (status == 404 or kind is TransientError)
 
@@ -163,7 +164,11 @@ def test_a_token_is_sent_to_the_connections_host_only(simulator: SimulatorServer
     source, request = source_for(simulator), requests.Request("GET", url).prepare()
     auth = BearerAuth(source, "https://api.zoom.us/v2", 5.0, None)
 
-    with nullcontext() if is_signed else pytest.raises(PermanentError, match="only sent to the connection's host"):
+    with (
+        nullcontext()
+        if is_signed
+        else pytest.raises(PermanentError, match=r"only sent to the connection's host\. .*\.$")
+    ):
         auth(request)
 
     assert issued(simulator) == is_signed
