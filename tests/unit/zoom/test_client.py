@@ -95,6 +95,7 @@ EXPIRED = {"code": 300, "message": "The next page token is invalid or expired."}
         (401, {"code": 1001, "message": WORDS}, PermanentError, "user of the account"),
         (403, {"code": 1022, "message": WORDS}, PermanentError, "Assign a Contact Center licence"),
         (404, {"code": 1201, "message": WORDS}, PermanentError, "Check queue_id"),
+        (405, {"code": 300, "message": WORDS}, PermanentError, "Correct the query"),
         (404, "<html>Not Found</html>", PermanentError, "Check the connection's host"),
         *((status, {"code": 124, "message": WORDS}, TransientError, "rejected 2 new ones") for status in (400, 401)),
         (500, {"code": 500, "message": WORDS}, TransientError, "status page"),
