@@ -119,11 +119,11 @@ def test_a_redirect_is_rejected_and_not_followed(start_simulator: StartSimulator
 
 
 def test_a_body_is_bounded_in_size(simulator: SimulatorServer, mocker: MockerFixture) -> None:
-    mocker.patch("airflow_provider_zcc.zoom.http._LARGEST_BODY", 10)
-    respond(simulator, 200, b"ten bytes.")
-    assert page(simulator).body == b"ten bytes."
+    mocker.patch("airflow_provider_zcc.zoom.http._LARGEST_BODY", 100_000)
+    respond(simulator, 200, b"x" * 100_000)
+    assert len(page(simulator).body) == 100_000
 
-    respond(simulator, 200, b"eleven byte")
+    respond(simulator, 200, b"x" * 100_001)
     with pytest.raises(ConnectionFailed, match="did not end"):
         page(simulator)
 

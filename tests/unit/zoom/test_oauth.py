@@ -126,6 +126,7 @@ def test_an_error_has_zooms_words_and_what_support_needs(
     assert f"HTTP {status}" in str(error)
     assert ("Words." in str(error)) == isinstance(body, dict)
     assert str(error).endswith(".")
+    assert ("activated in the Zoom App Marketplace" in str(error)) == (code == "invalid_request")
     assert ("Client Secret" in str(error)) == (code == "invalid_client")
     assert ("oauth_url" in str(error)) == (status == 404 or kind is TransientError)
 

@@ -48,9 +48,9 @@ def test_https_and_loopback_are_accepted_with_the_scheme_in_lower_case(build: Bu
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("http://api.zoom.us/v2", "is not an https URL"),
-        ("http://127.0.0.1.example/v2", "is not an https URL"),
-        ("ftp://127.0.0.1/v2", "is not an https URL"),
+        ("http://api.zoom.us/v2", "is not an https URL.*Use https; http is"),
+        ("http://127.0.0.1.example/v2", "is not an https URL.*Use https; http is"),
+        ("ftp://127.0.0.1/v2", "is not an https URL.*Use https; http is"),
         *(
             (url, "is not the URL of a server.*https://")
             for url in (
