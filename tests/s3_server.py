@@ -5,6 +5,9 @@ from __future__ import annotations
 import boto3
 from moto.server import ThreadedMotoServer
 
+#: The secret key that its clients have.
+PASSWORD = "simulated-key"
+
 
 class S3Server:
     """Serves S3 on a free port while the context lasts."""
@@ -21,7 +24,7 @@ class S3Server:
             endpoint_url=self.url,
             region_name="us-east-1",
             aws_access_key_id="simulated",
-            aws_secret_access_key="simulated-key",
+            aws_secret_access_key=PASSWORD,
         )
         return self
 
@@ -34,6 +37,6 @@ class S3Server:
         return {
             "conn_type": "aws",
             "login": "simulated",
-            "password": "simulated-key",
+            "password": PASSWORD,
             "extra": {"endpoint_url": self.url, "region_name": "us-east-1"},
         }

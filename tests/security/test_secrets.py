@@ -7,9 +7,9 @@ import base64
 import json
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -26,16 +26,8 @@ from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Oper
 from airflow_provider_zcc.triggers.engagements import EngagementsTrigger
 from airflow_provider_zcc.zoom.errors import ZoomError
 from tests.s3_proxy import S3Fault, S3Proxy
-from tests.unit.conftest import (
-    END,
-    START,
-    Bucket,
-    ConnectZoom,
-    StartZoom,
-    context_of,
-    daily_limit_until,
-    hours_from_now,
-)
+from tests.s3_server import PASSWORD, S3Server
+from tests.unit.conftest import END, START, Bucket, ConnectZoom, StartZoom, context_of
 from tests.zoom_simulator.data import Engagements, TimeStyle
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
@@ -46,16 +38,14 @@ CLIENT_ID = "the-app"
 SECRET = "kanarie/Secret+9=vogel&Q7"
 BASIC = base64.b64encode(f"{CLIENT_ID}:{SECRET}".encode()).decode()
 TOKEN = "eyJhbGciOiJIUzUxMiJ9.kanarie-Token_7Hq3xVb2.w0Z-sig"
-WRONG_SECRET = "kanarie~Wrong~Secret~41"
 FILTER_NUMBER = "+4930123454321"
 NUMBER = "+4915799988776"
 CONSUMER = "Zephyrine Øuillfeather"
 AGENT = "Balthasar Nightjar-Okonkwo"
 NOTE = 'Owes 7,411 kroner; call "Kanarievogel" after nine, 李雷'
-AWS_SECRET = "kanarie/Aws+Secret/0123456789"
 
 PERSONAL = {NUMBER, CONSUMER, AGENT, NOTE}
-CONFIDENTIAL = PERSONAL | {SECRET, BASIC, TOKEN, WRONG_SECRET, FILTER_NUMBER, AWS_SECRET}
+CONFIDENTIAL = PERSONAL | {SECRET, BASIC, TOKEN, FILTER_NUMBER, PASSWORD}
 
 
 def leaks(text: str) -> set[str]:
@@ -71,56 +61,14 @@ SERVER_LOGGERS = ("uvicorn", "werkzeug", "moto", "asyncio")
 #: The one logger whose lines only Airflow's masker cleans: it logs the path of each request.
 PATH_LOGGER = "urllib3.connectionpool"
 
-
-@dataclass
-class Output:
-    """All that leaves the package but for its two destinations.
-
-    :param caplog: the records of every logger.
-    :param capfd: what is printed.
-    :param structured: the entries of Airflow's own loggers.
-    :param texts: the rest.
-    """
-
-    caplog: pytest.LogCaptureFixture
-    capfd: pytest.CaptureFixture[str]
-    structured: list[Any]
-    texts: list[str] = field(default_factory=list)
-    logs: dict[str, str] = field(default_factory=dict)
-
-    def add(self, *found: object) -> None:
-        self.texts += [f"{one!r} {one}" for one in found]
-
-    def add_error(self, error: BaseException) -> None:
-        self.texts += traceback.format_exception(error)
-        link: BaseException | None = error
-        while link is not None:
-            self.add(link, link.args)
-            link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-
-    def add_task(self, task: Any, context: dict[str, Any]) -> None:
-        events = [context["outlet_events"][asset] for asset in task.outlets]
-        rendered = {name: getattr(task, name) for name in task.template_fields}
-        self.add(task, rendered, context["ti"].xcoms, *((event, event.extra) for event in events))
-
-    def assert_nothing_leaked(self) -> None:
-        """Everything is clean as it is, and what urllib3 logs is after Airflow's masker has processed it."""
-        self.logs = {"printed": "".join(self.capfd.readouterr()), "airflow": str(self.structured)}
-        for record in self.caplog.get_records("call"):
-            if not record.name.startswith(SERVER_LOGGERS):
-                line = f"{self.caplog.handler.format(record)} {record.args!r}\n"
-                self.logs[record.name] = self.logs.get(record.name, "") + line
-        by_logger = {name: leaks(text) for name, text in self.logs.items()}
-        assert by_logger.pop(PATH_LOGGER, set()) <= {FILTER_NUMBER}
-        assert set().union(*by_logger.values(), *map(leaks, self.texts)) == set()
-        assert leaks(str(redact(self.logs.get(PATH_LOGGER, "")))) == set()
+Logged = Callable[[], dict[str, str]]
 
 
 @pytest.fixture
-def output(
+def logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Output]:
-    """What leaves the package from now on, with every logger at DEBUG, and a masker that knows no secret yet."""
+) -> Iterator[Logged]:
+    """What is logged, by logger, all of them at DEBUG, with a masker that knows no secret yet; and what is printed."""
     reset_secrets_masker()
     caplog.set_level(logging.DEBUG)
     for logger in filter(lambda found: isinstance(found, logging.Logger), logging.root.manager.loggerDict.values()):
@@ -129,9 +77,26 @@ def output(
         if not logger.propagate:
             monkeypatch.setattr(logger, "handlers", [*logger.handlers, caplog.handler])
         logger._cache.clear()
+
+    def logged() -> dict[str, str]:
+        logs = {"printed": "".join(capfd.readouterr()), "airflow": str(structured)}
+        for record in caplog.get_records("call"):
+            if not record.name.startswith(SERVER_LOGGERS):
+                line = f"{caplog.handler.format(record)} {record.args!r}\n"
+                logs[record.name] = logs.get(record.name, "") + line
+        return logs
+
     with structlog.testing.capture_logs() as structured:
-        yield Output(caplog, capfd, structured)
+        yield logged
     reset_secrets_masker()
+
+
+def assert_nothing_leaked(stored: Iterable[object], logs: dict[str, str]) -> None:
+    """All is clean as it is, and what urllib3 logs is after Airflow's masker has processed it."""
+    by_logger = {name: leaks(text) for name, text in logs.items()}
+    assert by_logger.pop(PATH_LOGGER, set()) <= {FILTER_NUMBER}
+    assert set().union(*by_logger.values(), *(leaks(f"{one!r} {one}") for one in stored)) == set()
+    assert leaks(str(redact(logs.get(PATH_LOGGER, "")))) == set()
 
 
 # Zoom, whose records and whose responses hold confidential values
@@ -160,9 +125,10 @@ ENGAGEMENTS = ConfidentialEngagements.of_a_contact_centre(2_000, 10, end=END)
 
 
 @pytest.fixture
-def zoom(start_zoom: StartZoom) -> SimulatorServer:
+def zoom(start_zoom: StartZoom, connect_zoom: ConnectZoom) -> SimulatorServer:
     """A simulator whose token and records are confidential; ``zcc_default`` leads to it."""
     server = start_zoom(ConfidentialEngagements(ENGAGEMENTS.starts), client_id=CLIENT_ID, client_secret=SECRET)
+    connect_zoom(server, {"timeout": 1.0})
     server.simulator._tokens[TOKEN] = float("inf")
     details = {"status": 200, "body": {"access_token": TOKEN, "expires_in": 3_599}}
     server.simulator.faults = [Fault("answer", "token", times=-1, details=details)]
@@ -171,95 +137,70 @@ def zoom(start_zoom: StartZoom) -> SimulatorServer:
 
 # Everything that calls Zoom
 
-
-@dataclass
-class Callers:
-    """Everything in the package that calls Zoom, and what it needs.
-
-    :param zoom: the simulator.
-    :param bucket: where objects go.
-    :param output: where the results of a call are collected.
-    """
-
-    zoom: SimulatorServer
-    bucket: Bucket
-    output: Output
-
-    def operator(self, **arguments: Any) -> None:
-        chosen = {"s3_bucket": self.bucket.name, "s3_key": "day.jsonl", "start": START, "end": END} | arguments
-        assets = [Asset("s3://lake/day.jsonl")]
-        task = EngagementsToS3Operator(
-            task_id="task", consumer_number="{{ params.number }}", outlets=assets, deferrable=True, **chosen
-        )
-        self._run(task, task.execute)
-
-    def check(self) -> None:
-        task = EngagementsCheckOperator(
-            task_id="task", consumer_number="{{ params.number }}", start=START, end=END, s3_bucket=self.bucket.name,
-            s3_key="day.jsonl",
-        )  # fmt: skip
-        self._run(task, task.execute)
-
-    def sensor(self) -> None:
-        task = EngagementsSensor(task_id="task", consumer_number="{{ params.number }}", start=START, end=END)
-        self._run(task, task.poke)
-
-    def deferrable_sensor(self) -> None:
-        # With a number, it would not be deferred.
-        task = EngagementsSensor(task_id="task", start=START, end=END, min_engagements=10**9, deferrable=True)
-        self._run(task, task.execute)
-
-    def trigger(self) -> None:
-        trigger = EngagementsTrigger(consumer_number=FILTER_NUMBER, start=START, end=END)
-
-        async def first_event() -> object:
-            return await asyncio.wait_for(anext(trigger.run()), 2.0)
-
-        with suppress(TimeoutError):
-            self.output.add(asyncio.run(first_event()))
-        self.output.add(trigger)
-
-    def connection_test(self) -> None:
-        self.output.add(ZoomContactCenterHook().test_connection())
-
-    def hook(self) -> None:
-        hook = ZoomContactCenterHook()
-        try:
-            reader = hook.reader(START, END, consumer_number=FILTER_NUMBER)
-            self.output.add(hook, reader, hook.count_engagements(START, END, consumer_number=FILTER_NUMBER))
-        except ZoomError as error:
-            self.output.add_error(error)
-
-    def _run(self, task: Any, do: Callable[[Any], object]) -> None:
-        context = context_of(params={"number": FILTER_NUMBER})
-        task.render_template_fields(context)
-        try:
-            self.output.add(do(context))
-        except TaskDeferred as deferral:
-            self.output.add(deferral.trigger, deferral.trigger.serialize(), deferral.kwargs, deferral.method_name)
-        except AirflowException as error:
-            self.output.add_error(error)
-        self.output.add_task(task, context)
+KEY = "day.jsonl"
+DAY: dict[str, Any] = {"task_id": "task", "start": START, "end": END}
+FILTERED = DAY | {"consumer_number": "{{ params.number }}"}
 
 
-CALLERS = [name for name in vars(Callers) if not name.startswith("_")]
-WITHOUT_NUMBER = ("deferrable_sensor", "connection_test")
+def run(task: Any, method: str = "execute") -> Iterator[object]:
+    """Run a task, and yield all that Airflow stores or shows of it."""
+    context = context_of(params={"number": FILTER_NUMBER})
+    task.render_template_fields(context)
+    try:
+        yield getattr(task, method)(context)
+    except TaskDeferred as deferral:
+        yield from (deferral.trigger, deferral.trigger.serialize(), deferral.kwargs)
+    except AirflowException as error:
+        yield from (error, *traceback.format_exception(error))
+    yield from (task, {name: getattr(task, name) for name in task.template_fields}, context["ti"].xcoms)
+    yield from (context["outlet_events"][asset].extra for asset in task.outlets)
 
 
-@pytest.fixture
-def callers(zoom: SimulatorServer, bucket: Bucket, output: Output, monkeypatch: pytest.MonkeyPatch) -> Callers:
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws_connection(bucket.client.meta.endpoint_url)))
-    return Callers(zoom, bucket, output)
+def operator(bucket: Bucket) -> Iterator[object]:
+    assets = [Asset("s3://lake/day.jsonl")]
+    return run(EngagementsToS3Operator(s3_bucket=bucket.name, s3_key=KEY, outlets=assets, deferrable=True, **FILTERED))
 
 
-def aws_connection(url: str, **transfer: int) -> dict[str, Any]:
-    extra = {
-        "endpoint_url": url,
-        "region_name": "us-east-1",
-        "config_kwargs": {"retries": {"max_attempts": 0}},
-        "service_config": {"s3": {"transfer_config_args": transfer}},
-    }
-    return {"conn_type": "aws", "login": "simulated", "password": AWS_SECRET, "extra": extra}
+def check(bucket: Bucket) -> Iterator[object]:
+    return run(EngagementsCheckOperator(s3_bucket=bucket.name, s3_key=KEY, **FILTERED))
+
+
+def sensor(_: Bucket) -> Iterator[object]:
+    return run(EngagementsSensor(**FILTERED), "poke")
+
+
+def deferrable_sensor(_: Bucket) -> Iterator[object]:
+    # With a number, it would not be deferred.
+    return run(EngagementsSensor(min_engagements=10**9, deferrable=True, **DAY))
+
+
+def trigger(_: Bucket) -> Iterator[object]:
+    trigger = EngagementsTrigger(consumer_number=FILTER_NUMBER, start=START, end=END)
+
+    async def first_event() -> object:
+        return await asyncio.wait_for(anext(trigger.run()), 2.0)
+
+    with suppress(TimeoutError):
+        yield asyncio.run(first_event())
+    yield trigger
+
+
+def connection_test(_: Bucket) -> Iterator[object]:
+    yield ZoomContactCenterHook().test_connection()
+
+
+def hook(_: Bucket) -> Iterator[object]:
+    hook = ZoomContactCenterHook()
+    try:
+        yield from (hook, hook.reader(START, END, consumer_number=FILTER_NUMBER))
+        yield hook.count_engagements(START, END, consumer_number=FILTER_NUMBER)
+    except ZoomError as error:
+        yield from (error, *traceback.format_exception(error))
+
+
+Caller = Callable[[Bucket], Iterator[object]]
+WITHOUT_NUMBER = (deferrable_sensor, connection_test)
+CALLERS = (operator, check, sensor, trigger, hook, *WITHOUT_NUMBER)
 
 
 # What may happen
@@ -268,8 +209,6 @@ def aws_connection(url: str, **transfer: int) -> dict[str, Any]:
 ECHO = f"{FILTER_NUMBER} {quote_plus(FILTER_NUMBER)} {TOKEN} Bearer {TOKEN}"
 #: What a page may hold, or a server's error.
 PEOPLE = f"{CONSUMER} {AGENT} {NUMBER} {NOTE} {ECHO} {SECRET} {BASIC}"
-HTML = f"<html>{PEOPLE}</html>"
-PAGE = json.dumps({"total_records": 1, "engagements": [{"engagement_id": "e1", "consumer_number": NUMBER}]})
 
 
 def fault(kind: str, on: str = "api", **details: object) -> Fault:
@@ -281,105 +220,83 @@ def response(status: int, body: object, on: str = "api", **headers: str) -> Faul
     return fault("answer", on, status=status, body=body, headers=named)
 
 
-def error(status: int, code: object, message: str = ECHO, on: str = "api", **more: object) -> Fault:
-    return response(status, {"code": code, "message": f"Invalid: {message}", **more}, on)
-
-
-#: A fault, or what is wrong with the connection, that every caller meets.
-COMMON_OUTCOMES: dict[str, Fault | dict[str, str]] = {
+#: What every caller meets: each shows an error in its own way.
+COMMON = {
     "credentials rejected": response(401, {"error": f"not_{SECRET}", "reason": f"Bad: {SECRET} {BASIC}"}, "token"),
-    "query rejected": error(400, 300, errors=[{"field": ECHO, "message": ECHO}, ECHO]),
-    "page is HTML": response(200, HTML),
-    "API out of reach": {"host": "http://127.0.0.1:9/v2"},
+    "page is HTML": response(200, f"<html>{PEOPLE}</html>"),
 }
+#: A number that was not sent cannot be repeated.
+REJECTED = response(400, {"code": 300, "message": ECHO, "errors": [{"field": ECHO, "message": ECHO}, ECHO]})
 #: What ends in the same code, whatever calls Zoom: the operator represents all.
-OTHER_OUTCOMES: dict[str, Fault | dict[str, str]] = {
-    "credentials wrong": {"password": WRONG_SECRET},
-    "token endpoint: throttled": response(429, {"reason": f"Slow down, {SECRET}"}, "token"),
-    "token endpoint: redirect": response(302, b"", "token", location=f"https://example.com/?{quote_plus(SECRET)}"),
+OTHERS = {
     "token unusable": response(200, {"access_token": f"{TOKEN}\n", "refresh_token": TOKEN}, "token"),
-    "token rejected": response(401, {"status": False, "errorCode": 401, "errorMessage": ECHO}),
-    "code of words": error(403, ECHO),
+    "code of words": response(403, {"code": ECHO, "message": ECHO}),
     "throttled until an unreadable time": response(429, {"message": ECHO}, Retry_After=TOKEN),
-    "daily limit": daily_limit_until(hours_from_now(6)),
-    "500": error(500, 500),
     "engagement is a word": response(200, {"total_records": 1, "engagements": [PEOPLE]}),
     "total is words": response(200, {"total_records": PEOPLE, "engagements": []}),
     "range unreadable": fault("page", **{"from": PEOPLE, "to": ECHO, "timezone": CONSUMER}),
-    "page ends within a record": response(200, PAGE[: PAGE.index(NUMBER) + 5]),
-    "page token expired": error(400, 300, f"The next page token is invalid: {ECHO}", "next"),
     "reset": fault("reset"),
-    "no response": fault("stall", seconds=0.8),
+    "no response": fault("stall", seconds=2.0),
     "redirect": response(307, b"", location=f"https://example.com/?{quote_plus(ECHO)}"),
-    "pages repeat": fault("again", "next"),
-    "total too high": fault("page", total_records=2_000),
+    "records are missing": fault("page", total_records=2_000),
 }
 
 
 @pytest.mark.parametrize(
     ("caller", "outcome"),
     [
-        *(
-            (caller, outcome)
-            for caller in CALLERS
-            for outcome in COMMON_OUTCOMES
-            # A number that was not sent cannot be repeated.
-            if not (caller in WITHOUT_NUMBER and outcome == "query rejected")
-        ),
-        *(("operator", outcome) for outcome in OTHER_OUTCOMES),
+        *((caller, name) for caller in CALLERS for name in COMMON),
+        *((caller, "query rejected") for caller in CALLERS if caller not in WITHOUT_NUMBER),
+        *((operator, name) for name in OTHERS),
     ],
 )
 def test_nothing_secret_or_personal_leaves_the_package_whatever_happens(
-    callers: Callers, connect_zoom: ConnectZoom, caller: str, outcome: str
+    zoom: SimulatorServer, bucket: Bucket, logged: Logged, caller: Caller, outcome: str
 ) -> None:
-    chosen = (COMMON_OUTCOMES | OTHER_OUTCOMES)[outcome]
-    simulator = callers.zoom.simulator
-    if isinstance(chosen, Fault):
-        connect_zoom(callers.zoom, {"timeout": 0.3})
-        # Before the fault that issues the confidential token.
-        simulator.faults.insert(0, replace(chosen))
-    else:
-        connect_zoom(callers.zoom, **chosen)
-        if "password" in chosen:
-            simulator.faults = []
-    getattr(callers, caller)()
-    callers.output.assert_nothing_leaked()
-    assert isinstance(chosen, dict) or simulator.faults[0].affected
+    fault = replace((COMMON | OTHERS | {"query rejected": REJECTED})[outcome])
+    # Before the fault that issues the confidential token.
+    zoom.simulator.faults.insert(0, fault)
+    stored = list(caller(bucket))
+    assert_nothing_leaked(stored, logged())
+    assert fault.affected
 
 
-def test_the_output_of_a_success_is_really_searched(callers: Callers) -> None:
-    callers.operator()
-    callers.output.assert_nothing_leaked()
-    assert {"urllib3", "botocore", "airflow"} <= {name.split(".")[0] for name in callers.output.logs}
+def test_the_output_of_a_success_is_really_searched(zoom: SimulatorServer, bucket: Bucket, logged: Logged) -> None:
+    assert zoom
+    stored = list(operator(bucket))
+    logs = logged()
+    assert_nothing_leaked(stored, logs)
+    assert {"urllib3", "botocore", "airflow"} <= {name.split(".")[0] for name in logs}
     # The masker is needed here.
-    assert leaks(callers.output.logs[PATH_LOGGER]) == {FILTER_NUMBER}
-    # The XCom and the asset event, the latter twice.
-    assert sum("outside_interval" in text for text in callers.output.texts) >= 2
-    assert leaks(callers.bucket.body("day.jsonl").decode()) == PERSONAL
-    assert leaks(str(callers.bucket.manifest("day.jsonl"))) == set()
+    assert leaks(logs[PATH_LOGGER]) == {FILTER_NUMBER}
+    # The XCom and the asset event.
+    assert sum("outside_interval" in str(one) for one in stored) == 2
+    assert leaks(bucket.body(KEY).decode()) == PERSONAL
+    assert leaks(str(bucket.manifest(KEY))) == set()
 
 
-@pytest.mark.parametrize("operation", ["PutObject", "UploadPart"])
+@pytest.mark.usefixtures("zoom")
 def test_an_upload_that_s3_rejects_reports_nothing_of_its_content(
-    callers: Callers, monkeypatch: pytest.MonkeyPatch, operation: str
+    bucket: Bucket, s3_server: S3Server, logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = {"multipart_chunksize": 10_000} if operation == "UploadPart" else {}
-    monkeypatch.setattr("airflow_provider_zcc.s3.upload.MIN_PART_SIZE", 10_000)
-    with S3Proxy() as s3:
-        s3.faults = [S3Fault(operation, status=403, code="AccessDenied")]
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws_connection(s3.url, **parts)))
-        callers.operator()
-    assert s3.faults[0].affected
-    assert any("s3://" in text for text in callers.output.texts)
-    callers.output.assert_nothing_leaked()
+    with S3Proxy() as proxy:
+        proxy.faults = [S3Fault("PutObject", status=403, code="AccessDenied")]
+        extra = {"endpoint_url": proxy.url, "region_name": "us-east-1"}
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(s3_server.connection | {"extra": extra}))
+        stored = list(operator(bucket))
+    assert any("AccessDenied" in str(one) for one in stored)
+    assert_nothing_leaked(stored, logged())
 
 
 # The masker
 
 
+@pytest.mark.usefixtures("logged")
 @pytest.mark.parametrize("caller", CALLERS)
-def test_secret_token_and_number_are_masked_before_they_are_used(callers: Callers, caller: str) -> None:
-    simulator, seen = callers.zoom.simulator, dict[str, str]()
+def test_secret_token_and_number_are_masked_before_they_are_used(
+    zoom: SimulatorServer, bucket: Bucket, caller: Caller
+) -> None:
+    simulator, seen = zoom.simulator, dict[str, str]()
 
     def note(place: str, *values: str) -> bool:
         seen[place] = str(redact(" ".join([*values, quote_plus(FILTER_NUMBER), FILTER_NUMBER])))
@@ -390,22 +307,6 @@ def test_secret_token_and_number_are_masked_before_they_are_used(callers: Caller
         Fault("hold", on="token", details={"until": lambda: note("token", SECRET)}),
         Fault("hold", on="api", details={"until": lambda: note("api", SECRET, *simulator._tokens)}),
     ]
-    getattr(callers, caller)()
+    list(caller(bucket))
     number = f"{quote_plus(FILTER_NUMBER)} {FILTER_NUMBER}" if caller in WITHOUT_NUMBER else "*** ***"
     assert seen == {"token": f"*** {number}", "api": f"*** *** {number}"}
-
-
-def test_a_token_that_replaces_an_expired_one_is_masked_before_it_is_used(callers: Callers) -> None:
-    simulator, seen = callers.zoom.simulator, list[str]()
-    simulator.faults = []
-    hook = ZoomContactCenterHook()
-    hook.count_engagements(START, END)
-    simulator.end_tokens()
-
-    def note() -> bool:
-        seen.append(str(redact(" ".join(simulator._tokens))))
-        return True
-
-    simulator.faults = [Fault("hold", after=1, details={"until": note})]
-    hook.count_engagements(START, END)
-    assert seen == ["***"]
