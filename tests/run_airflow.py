@@ -56,7 +56,7 @@ def find_dag(dag_id: str) -> Any:
 
 def set_clock(zoom_url: str, now: str) -> None:
     """Set the clock of a Zoom simulator."""
-    requests.post(f"{zoom_url}/_simulator/history", json={"now": now}, timeout=30).raise_for_status()
+    requests.post(f"{zoom_url}/_simulator/clock", params={"now": now}, timeout=30).raise_for_status()
 
 
 def run(dag_id: str, logical_date: str, conf: str = "null") -> dict[str, Any]:

@@ -353,33 +353,19 @@ class ZoomSimulator:
             raise Rejected(400, PAGE_TOKEN_DIED["code"], PAGE_TOKEN_DIED["message"])
         return int(offset)
 
-    # Inspection
+    # Inspection, by another process
 
     def _inspect(self, request: Request) -> Response:
-        if request.path.endswith("/faults"):
-            self.faults = [Fault(**fault) for fault in json.loads(request.body)]
-            return Response.json(200, {"faults": len(self.faults)})
+        given = dict(parse_qsl(request.query))
         if request.path.endswith("/truth"):
-            bounds = dict(parse_qsl(request.query))
-            start, end = (datetime.fromisoformat(bounds[name]) for name in ("start", "end"))
+            start, end = (datetime.fromisoformat(given[name]) for name in ("start", "end"))
             lines = [line.translate({10: None, 13: None}) + "\n" for line in self.truth(start, end)]
             return Response(200, "".join(lines).encode(), content_type="application/x-ndjson")
-        if request.path.endswith("/history"):
-            changes = json.loads(request.body)
-            if "now" in changes:
-                self.history.now = changes["now"] and datetime.fromisoformat(changes["now"])
-            self.history.edit(changes.get("edit", ()))
-            self.history.delete(changes.get("delete", ()))
-            return Response.json(200, {"now": self.history.now and self.history.now.isoformat()})
-        stats = self.stats
-        return Response.json(
-            200,
-            {
-                "api_requests": stats.api_requests,
-                "token_requests": stats.token_requests,
-                "statuses": {str(status): count for status, count in stats.statuses.items()},
-            },
-        )
+        if request.path.endswith("/clock"):
+            self.history.now = datetime.fromisoformat(given["now"])
+            return Response.json(200, given)
+        counted = {"api_requests": self.stats.api_requests, "token_requests": self.stats.token_requests}
+        return Response.json(200, counted | {"statuses": self.stats.statuses})
 
     def truth(self, start: datetime, end: datetime, *, timezone: str = "UTC", **filters: str) -> list[str]:
         """Return the JSON of every engagement listed now that began in ``[start, end)``, whatever faults are set."""

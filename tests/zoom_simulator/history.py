@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -21,7 +21,6 @@ class History:
     :param now: the clock, timezone-aware. None: after everything else, except that retention does not end.
     :param late: share of the engagements that are listed later, by up to ``lag``.
     :param edited: share of the days (UTC) whose engagements get other notes and dispositions, at each of ``edit_ages``.
-    :param deleted: share of the engagements that are deleted at ``deletion_age``.
     :param retention: how long after its start an engagement is listed; None: always.
     :param listed_at: when single engagements are listed, instead of at their end.
     :param edited_at: when single engagements are edited as well.
@@ -33,8 +32,6 @@ class History:
     lag: timedelta = timedelta(hours=12)
     edited: float = 0.0
     edit_ages: Sequence[timedelta] = (timedelta(hours=12), timedelta(days=3))
-    deleted: float = 0.0
-    deletion_age: timedelta = timedelta(days=3)
     retention: timedelta | None = None
     listed_at: dict[str, float] = field(default_factory=dict)
     edited_at: dict[str, list[float]] = field(default_factory=dict)
@@ -45,18 +42,9 @@ class History:
         """What changes whenever other engagements are listed."""
         return self.now, self.retention, len(self.listed_at), len(self.deleted_at)
 
-    def edit(self, ids: Iterable[str]) -> None:
-        """Edit engagements now."""
-        for identity in ids:
-            self.edited_at.setdefault(identity, []).append(self._seconds)
-
-    def delete(self, ids: Iterable[str]) -> None:
-        """Delete engagements now."""
-        self.deleted_at |= dict.fromkeys(ids, self._seconds)
-
     def listed(self, engagements: Engagements, numbers: Sequence[int]) -> Sequence[int]:
         """Return those of the engagements that are listed now."""
-        if self.now is None and not self.deleted and not self.deleted_at:
+        if self.now is None and not self.deleted_at:
             return numbers
         now = self._seconds
         oldest = now - self.retention.total_seconds() if self.now and self.retention else -NEVER
@@ -64,7 +52,7 @@ class History:
             number
             for number in numbers
             if engagements.starts[number] >= oldest
-            and self._listed_at(engagements, number) <= now < self._deleted_at(engagements, number)
+            and self._listed_at(engagements, number) <= now < self.deleted_at.get(engagements.identity(number), NEVER)
         ]
 
     def edits(self, engagements: Engagements, number: int) -> int:
@@ -82,17 +70,8 @@ class History:
         return self.now.timestamp() if self.now else END_OF_TIME
 
     def _listed_at(self, engagements: Engagements, number: int) -> float:
-        given = self.listed_at.get(engagements.identity(number)) if self.listed_at else None
-        if given is not None:
+        if (given := self.listed_at.get(engagements.identity(number))) is not None:
             return given
         late = self.late and engagements.chance("late", number) < self.late
         lag = engagements.chance("lag", number) * self.lag.total_seconds() if late else 0.0
         return engagements.end(number) + lag
-
-    def _deleted_at(self, engagements: Engagements, number: int) -> float:
-        given = self.deleted_at.get(engagements.identity(number)) if self.deleted_at else None
-        if given is not None:
-            return given
-        if self.deleted and engagements.chance("deleted", number) < self.deleted:
-            return engagements.starts[number] + self.deletion_age.total_seconds()
-        return NEVER

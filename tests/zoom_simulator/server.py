@@ -12,17 +12,18 @@ from tests.zoom_simulator.app import ZoomSimulator
 
 
 class SimulatorServer:
-    """Serves a simulator on a free port while the context lasts.
+    """Serves a simulator on loopback while the context lasts.
 
     :param simulator: the application.
+    :param port: on loopback; 0 for a free one.
     """
 
-    def __init__(self, simulator: ZoomSimulator) -> None:
+    def __init__(self, simulator: ZoomSimulator, port: int = 0) -> None:
         self.simulator = simulator
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket = socket.create_server(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._server = uvicorn.Server(server_config(simulator))
+        config = uvicorn.Config(simulator, log_level="warning", access_log=False, lifespan="off")
+        self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
 
     def __enter__(self) -> SimulatorServer:
@@ -54,12 +55,3 @@ class SimulatorServer:
                 "requests_per_second": 1_000,
             },
         }
-
-
-def server_config(simulator: ZoomSimulator, port: int = 0) -> uvicorn.Config:
-    """Configure uvicorn for the simulator.
-
-    :param simulator: the application.
-    :param port: where to listen on loopback.
-    """
-    return uvicorn.Config(simulator, host="127.0.0.1", port=port, log_level="warning", access_log=False, lifespan="off")
