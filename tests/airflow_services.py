@@ -54,7 +54,7 @@ class RunningAirflow(AirflowProcess):
         runs: Sequence[str] = (),
         parallelism: int = 2,
     ) -> None:
-        self._server = AirflowServer()
+        self.server = AirflowServer()
         settings = self._settings(parallelism) | environment
         super().__init__(dags_folder, settings, commands=(*KNOWING_ASSETS, *commands), runs=runs)
 
@@ -72,7 +72,7 @@ class RunningAirflow(AirflowProcess):
             # One worker and the scheduler get along with SQLite.
             one = {"AIRFLOW__CORE__PARALLELISM": "1", "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1"}
             return settings | one
-        return settings | self._server.environment
+        return settings | self.server.environment
 
     def start_components(self, *, triggerer: bool = False) -> None:
         """Start what an Airflow of this version consists of, without a Dag processor: all Dags are known.
@@ -80,12 +80,12 @@ class RunningAirflow(AirflowProcess):
         :param triggerer: whether deferred tasks are to go on.
         """
         if AIRFLOW >= (3, 0):
-            self.start("api-server", *self._server.command)
+            self.start("api-server", *self.server.command)
         if triggerer:
             self.start("triggerer", "triggerer")
         if AIRFLOW >= (3, 0):
             # The scheduler's first tasks would not wait for it.
-            self.wait_until("Airflow's server", self._server.is_ready)
+            self.wait_until("Airflow's server", self.server.is_ready)
         self.start("scheduler", "scheduler", module="tests.run_airflow")
 
     def trigger(self, dag_id: str, logical_date: str | None = None) -> None:
@@ -95,7 +95,7 @@ class RunningAirflow(AirflowProcess):
         :param logical_date: of the run, ISO 8601; None for a run without one, or, on Airflow 2, for now.
         """
         if AIRFLOW >= (3, 0):
-            self._server.trigger(dag_id, logical_date)
+            self.server.trigger(dag_id, logical_date)
         else:
             self.call("airflow", "dags", "trigger", dag_id, *(["--exec-date", logical_date] if logical_date else []))
 
