@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.matrix import CELLS, REPOSITORY, Cell, table
+from tests.matrix import CELLS, REPOSITORY, Cell
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 WORKFLOW = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text())
@@ -52,8 +52,3 @@ def test_the_lowest_versions_are_those_that_are_declared(floor: str) -> None:
     name, _, version = floor.partition(">=")
     [pinned] = [pin.partition("==")[2] for pin in pins("lowest") if pin.startswith(f"{name}==")]
     assert re.fullmatch(rf"{re.escape(version)}(\.0)*", pinned)
-
-
-def test_a_table_has_a_line_for_each_cell() -> None:
-    rows = [{"cell": "3.3", "result": "passed"}, {"cell": "newest", "result": "failed"}]
-    assert table(rows) == "| cell | result |\n| --- | --- |\n| 3.3 | passed |\n| newest | failed |\n"

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_zcc.lineage import subset
 from tests.airflow_services import ASSET_TRIGGERED
 from tests.integration.conftest import BUCKET, Components, lineage_of
 from tests.s3_server import S3Server
@@ -122,15 +121,6 @@ class TestLineage:
         assert (written["namespace"], written["name"]) == (f"s3://{BUCKET}", summary["uri"].removeprefix("s3://lake/"))
         statistics = written["outputFacets"]["outputStatistics"]
         assert (statistics["rowCount"], statistics["size"]) == (summary["records"], summary["bytes"])
-
-    @pytest.mark.skipif(subset is None, reason="openlineage-python before 1.38 cannot say it")
-    def test_the_input_has_the_interval(self, counted: Counted, components: Components) -> None:
-        [reported] = completed(components, "zcc_daily.engagements_to_s3")
-        [read] = reported["inputs"]
-        summary = counted.daily["xcoms"]["engagements_to_s3.summary"]
-        bounds = read["inputFacets"]["subset"]["inputCondition"]
-        assert bounds["left"]["right"]["value"] == summary["start"]
-        assert bounds["right"]["right"]["value"] == summary["end"]
 
     @pytest.mark.usefixtures("counted")
     def test_what_the_daily_one_wrote_is_what_the_counts_read(self, components: Components) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +11,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
-
-
-class Terminated(BaseException):
-    """What Airflow 2 raises in a task that got SIGTERM."""
 
 
 def context() -> dict[str, Any]:
@@ -30,9 +24,7 @@ def run(
     report: Connection,
     *,
     kind: type[BaseOperator] = EngagementsToS3Operator,
-    signal_raises: bool = False,
     execution_timeout: float = 0.0,
-    secrets_backend_seconds: float = 0.0,
 ) -> None:
     """Run the operator, and report the class of the error that it ended with.
 
@@ -40,9 +32,7 @@ def run(
     :param arguments: of the operator.
     :param report: where to.
     :param kind: which operator.
-    :param signal_raises: whether SIGTERM raises after on_kill, as in Airflow 2, or only calls it, as in Airflow 3.
     :param execution_timeout: seconds after which SIGALRM raises; on_kill is called once execute has returned.
-    :param secrets_backend_seconds: how long the look-up of a connection takes.
     """
     os.setsid()
     os.environ.update(environment)
@@ -50,8 +40,6 @@ def run(
 
     def terminate(*_: object) -> None:
         task.on_kill()
-        if signal_raises:
-            raise Terminated
 
     def time_out(*_: object) -> None:
         raise AirflowTaskTimeout
@@ -59,12 +47,6 @@ def run(
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGALRM, time_out)
 
-    def look_up(*_: object) -> None:
-        report.send("looking up")
-        time.sleep(secrets_backend_seconds)
-
-    if secrets_backend_seconds:
-        ZoomContactCenterHook.get_connection = look_up  # type: ignore[assignment, method-assign]
     error = None
     signal.setitimer(signal.ITIMER_REAL, execution_timeout)
     try:

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
@@ -22,7 +22,6 @@ from tests.conftest import END, StartSimulator
 from tests.interruption.run_operator import context, run
 from tests.s3_proxy import S3Fault, S3Proxy
 from tests.s3_server import S3Server
-from tests.zoom_simulator.app import Stats
 from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
@@ -116,6 +115,11 @@ class Run:
     def send(self, signal_number: int) -> None:
         os.kill(self.process.pid or 0, signal_number)
 
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        self.process.join(SOON)
+        assert self.process.exitcode == -signal.SIGKILL
+
     def end(self, seconds: float) -> str | None:
         """Wait for the end of the process, and return the class of the error."""
         deadline = time.monotonic() + seconds
@@ -162,128 +166,75 @@ def place(
 class Middle:
     """What a task is in the middle of when the signal comes.
 
-    :param fault: what holds it there.
-    :param reached: whether it got there.
+    :param faults: what holds it there, the first of them.
+    :param times: how often that has struck by then.
+    :param is_uploading: whether a part of the upload is in S3 by then.
+    :param is_left: whether S3 keeps the upload, as its rule for unfinished uploads has to discard it.
+    :param how: of :meth:`Place.start`.
     """
 
-    fault: Callable[[], Fault]
-    reached: Callable[[Place], bool]
+    faults: tuple[Fault | S3Fault, ...]
+    times: int = 1
+    is_uploading: bool = False
+    is_left: bool = False
+    how: dict[str, Any] = field(default_factory=dict)
 
 
-def stats(place: Place) -> Stats:
-    return place.zoom.simulator.stats
+def rejecting(status: int, **headers: str) -> Fault:
+    return Fault("answer", times=-1, details={"status": status, "headers": headers})
 
 
-def slow(on: str, seconds: float, after: int = 0) -> Callable[[], Fault]:
-    return lambda: Fault("delay", on, after, -1, {"seconds": seconds})
+def slow(on: str, seconds: float, after: int = 0) -> Fault:
+    return Fault("delay", on, after, -1, {"seconds": seconds})
 
 
-def rejecting(status: int, **headers: str) -> Callable[[], Fault]:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    body = {"code": status, "message": "Not now."}
-    return lambda: Fault("answer", "api", 0, -1, {"status": status, "body": body, "headers": named})
+def silent(operation: str) -> S3Fault:
+    return S3Fault(operation, seconds=AGES, status=500)
 
 
-#: Where the task waits: by itself first, then for what does not come.
+CHECK = {"kind": EngagementsCheckOperator}
 MIDDLES = {
-    "a rate limit": Middle(rejecting(429, Retry_After="200"), lambda place: stats(place).statuses[429] > 0),
-    "an outage": Middle(rejecting(500), lambda place: stats(place).statuses[500] > 2),
-    "a slow upload": Middle(slow("next", 0.2, after=100), lambda place: place.has_uploaded_a_part()),
-    "a response": Middle(slow("api", AGES), lambda place: stats(place).api_requests > 0),
-    "a token": Middle(slow("token", AGES), lambda place: stats(place).token_requests > 0),
-    "the rest of an upload": Middle(slow("next", AGES, after=130), lambda place: place.has_uploaded_a_part()),
+    # It waits by itself.
+    "a rate limit": Middle((rejecting(429, **{"Retry-After": "200"}),)),
+    "an outage": Middle((rejecting(500),), times=3),
+    "a slow upload": Middle((slow("next", 0.2, after=100),), is_uploading=True),
+    # It waits for what does not come.
+    "a response": Middle((slow("api", AGES),)),
+    "a token": Middle((slow("token", AGES),)),
+    "the rest of an upload": Middle((slow("next", AGES, after=130),), is_uploading=True),
+    "HeadBucket": Middle((silent("HeadBucket"),)),
+    "PutObject": Middle((silent("PutObject"),), how={"key": "day.jsonl.gz"}),
+    "CreateMultipartUpload": Middle((silent("CreateMultipartUpload"),)),
+    "UploadPart": Middle((silent("UploadPart"),)),
+    "CompleteMultipartUpload": Middle((silent("CompleteMultipartUpload"),)),
+    "UploadPart, and S3 does not abort": Middle((silent("UploadPart"), silent("AbortMultipartUpload")), is_left=True),
+    "AbortMultipartUpload after an error": Middle(
+        (replace(silent("AbortMultipartUpload"), times=1), S3Fault("UploadPart", part=2, status=403))
+    ),
+    "a count of a check": Middle((slow("api", AGES),), how=CHECK),
+    "HeadObject of a check": Middle((silent("HeadObject"),), how=CHECK),
 }
-#: How Airflow ends a task, and the error that it ends with.
-ENDINGS = pytest.mark.parametrize(
-    ("number", "expected"),
-    [(signal.SIGTERM, "AirflowException"), (signal.SIGALRM, "AirflowTaskTimeout")],
-    ids=["SIGTERM", "execution_timeout"],
-)
 
 
 @pytest.mark.parametrize("middle", MIDDLES.values(), ids=MIDDLES)
 @pytest.mark.parametrize(
-    ("number", "how", "expected"),
-    [
-        pytest.param(signal.SIGTERM, {}, "AirflowException", id="SIGTERM as in Airflow 3"),
-        pytest.param(signal.SIGTERM, {"signal_raises": True}, "AirflowException", id="SIGTERM as in Airflow 2"),
-        pytest.param(signal.SIGALRM, {}, "AirflowTaskTimeout", id="execution_timeout"),
-    ],
+    ("number", "expected"),
+    [(signal.SIGTERM, "AirflowException"), (signal.SIGALRM, "AirflowTaskTimeout")],
+    ids=["SIGTERM", "execution_timeout"],
 )
 def test_a_signal_ends_the_process_soon_and_leaves_nothing_in_s3(
-    place: Place, middle: Middle, number: int, how: dict[str, Any], expected: str
+    place: Place, middle: Middle, number: int, expected: str
 ) -> None:
-    place.zoom.simulator.faults = [middle.fault()]
-    task = place.start(**how)
-    wait_until(lambda: middle.reached(place))
+    first, *_ = faults = [replace(fault) for fault in middle.faults]
+    place.zoom.simulator.faults = [fault for fault in faults if isinstance(fault, Fault)]
+    place.proxy.faults = [fault for fault in faults if isinstance(fault, S3Fault)]
+    task = place.start(**middle.how)
+    wait_until(lambda: first.affected >= middle.times and (place.has_uploaded_a_part() or not middle.is_uploading))
 
     task.send(number)
     assert task.end(SOON) == expected
     assert place.objects() == {}
-    assert place.unfinished_uploads() == []
-
-
-@ENDINGS
-@pytest.mark.parametrize(
-    ("key", "operations"),
-    [
-        (KEY, ["HeadBucket"]),
-        ("day.jsonl.gz", ["PutObject"]),
-        (KEY, ["CreateMultipartUpload"]),
-        (KEY, ["UploadPart"]),
-        (KEY, ["UploadPart", "AbortMultipartUpload"]),
-        (KEY, ["CompleteMultipartUpload"]),
-    ],
-    ids=lambda value: " and ".join(value) if isinstance(value, list) else "",
-)
-def test_the_process_ends_soon_though_s3_does_not_respond(
-    place: Place, operations: list[str], key: str, number: int, expected: str
-) -> None:
-    place.proxy.faults = [S3Fault(operation, seconds=AGES, status=500) for operation in operations]
-    task = place.start(key)
-    wait_until(lambda: place.proxy.faults[0].affected)
-
-    task.send(number)
-    assert task.end(SOON) == expected
-    assert place.objects() == {}
-    # An upload that S3 does not discard either is left to its rule for unfinished uploads.
-    assert place.unfinished_uploads() == [] or "AbortMultipartUpload" in operations
-
-
-@ENDINGS
-@pytest.mark.parametrize("hanging", ["Zoom", "S3"])
-def test_a_check_ends_soon_though_its_threads_wait_for_a_response(
-    place: Place, hanging: str, number: int, expected: str
-) -> None:
-    s3_fault = S3Fault("HeadObject", seconds=AGES, status=500)
-    zoom_fault = slow("api", AGES)()
-    place.proxy.faults, place.zoom.simulator.faults = ([s3_fault], []) if hanging == "S3" else ([], [zoom_fault])
-    task = place.start(kind=EngagementsCheckOperator)
-    wait_until(lambda: s3_fault.affected or zoom_fault.affected)
-
-    task.send(number)
-    assert task.end(SOON) == expected
-
-
-def test_a_signal_while_an_upload_is_discarded_after_an_error_leaves_nothing_in_s3(place: Place) -> None:
-    hanging = S3Fault("AbortMultipartUpload", times=1, seconds=AGES, status=500)
-    place.proxy.faults = [S3Fault("UploadPart", part=2, status=403, code="AccessDenied"), hanging]
-    task = place.start()
-    wait_until(lambda: hanging.affected)
-
-    task.send(signal.SIGTERM)
-    assert task.end(SOON) == "AirflowException"
-    assert place.objects() == {}
-    assert place.unfinished_uploads() == []
-
-
-def test_the_process_ends_soon_while_a_secrets_backend_does_not_respond(place: Place) -> None:
-    task = place.start(secrets_backend_seconds=AGES)
-    assert task.report.recv() == "looking up"
-
-    task.send(signal.SIGTERM)
-    assert task.end(SOON) == "AirflowException"
-    assert stats(place).api_requests == 0
+    assert bool(place.unfinished_uploads()) == middle.is_left
 
 
 @pytest.mark.parametrize("after", [0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
@@ -292,7 +243,7 @@ def test_signals_at_any_time_end_the_process_soon_and_leave_the_object_whole_or_
 ) -> None:
     """Whatever lock the main thread holds at that time."""
     task = place.start(execution_timeout=after)
-    wait_until(lambda: stats(place).token_requests or task.report.poll())
+    wait_until(lambda: place.zoom.simulator.stats.token_requests or task.report.poll())
     error = task.end(30)
     assert error in (None, "AirflowTaskTimeout")
     assert place.objects() in ({}, {KEY: place.truth()})
@@ -301,12 +252,10 @@ def test_signals_at_any_time_end_the_process_soon_and_leave_the_object_whole_or_
 
 
 def test_after_a_kill_in_the_middle_of_an_upload_a_new_try_writes_the_whole_object(place: Place) -> None:
-    place.zoom.simulator.faults = [slow("next", 0.2, after=100)()]
+    place.zoom.simulator.faults = [slow("next", 0.2, after=100)]
     killed = place.start()
     wait_until(place.has_uploaded_a_part)
-    killed.send(signal.SIGKILL)
-    killed.process.join(SOON)
-    assert killed.process.exitcode == -signal.SIGKILL
+    killed.kill()
     assert place.objects() == {}
 
     place.zoom.simulator.faults = []
@@ -316,13 +265,11 @@ def test_after_a_kill_in_the_middle_of_an_upload_a_new_try_writes_the_whole_obje
 
 def test_after_a_kill_between_object_and_manifest_the_check_has_the_interval_read_again(place: Place) -> None:
     # The object has several parts, so only the manifest is put.
-    silent = S3Fault("PutObject", times=1, seconds=AGES, status=500)
-    place.proxy.faults = [silent]
+    manifest = replace(silent("PutObject"), times=1)
+    place.proxy.faults = [manifest]
     killed = place.start()
-    wait_until(lambda: silent.affected)
-    killed.send(signal.SIGKILL)
-    killed.process.join(SOON)
-    assert killed.process.exitcode == -signal.SIGKILL
+    wait_until(lambda: manifest.affected)
+    killed.kill()
     assert place.objects() == {KEY: place.truth()}
 
     check = EngagementsCheckOperator(task_id="check", reread_after=(), **place.arguments())
@@ -334,7 +281,7 @@ def test_after_a_kill_between_object_and_manifest_the_check_has_the_interval_rea
 
 
 def test_two_concurrent_runs_of_the_same_interval_both_succeed_with_a_whole_object(place: Place) -> None:
-    both_have_begun = {"until": lambda: stats(place).token_requests == 2}
+    both_have_begun = {"until": lambda: place.zoom.simulator.stats.token_requests == 2}
     place.zoom.simulator.faults = [Fault("hold", "first", 0, -1, both_have_begun)]
 
     tasks = [place.start(), place.start()]
