@@ -18,31 +18,25 @@ from tests.faults.conftest import (
     RunInto,
     engagements_of_a_day,
 )
-from tests.s3_proxy import S3Fault, S3Proxy
+from tests.s3_server import S3Fault, S3Server
 from tests.unit.conftest import Bucket, StartZoom, no_request_was_sent
 
 #: How an upload is compressed so that it is one request, or several.
 WHOLE, IN_PARTS = "gzip", "none"
 
 
-@pytest.fixture(scope="session")
-def proxy_server() -> Iterator[S3Proxy]:
-    with S3Proxy() as proxy:
-        yield proxy
-
-
 @pytest.fixture
 def s3(
-    proxy_server: S3Proxy,
+    s3_server: S3Server,
     bucket: Bucket,  # noqa: ARG001  sets aws_default as well, and has to do so first
     connect_s3: ConnectS3,
     mocker: MockerFixture,
-) -> S3Proxy:
-    """``aws_default`` leads to this proxy, and boto retries at once."""
-    proxy_server.faults = []
-    connect_s3(endpoint_url=proxy_server.url)
+) -> Iterator[S3Server]:
+    """``aws_default`` leads to this server, and boto retries at once."""
+    connect_s3()
     mocker.patch("botocore.endpoint.time")
-    return proxy_server
+    yield s3_server
+    s3_server.faults = []
 
 
 DENIED = {"status": 403, "code": "AccessDenied"}
@@ -100,7 +94,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("upload", "faults", "ending"), ROWS)
 def test_a_fault_ends_in_all_records_or_in_one_error(
-    s3: S3Proxy,
+    s3: S3Server,
     start_zoom: StartZoom,
     run_into: RunInto,
     *,
@@ -118,9 +112,9 @@ def test_a_fault_ends_in_all_records_or_in_one_error(
 
 
 def test_an_s3_that_does_not_respond_is_given_up(
-    s3: S3Proxy, connect_s3: ConnectS3, start_zoom: StartZoom, run_into: RunInto
+    s3: S3Server, connect_s3: ConnectS3, start_zoom: StartZoom, run_into: RunInto
 ):
-    connect_s3(endpoint_url=s3.url, config_kwargs={"read_timeout": 0.3, "retries": {"max_attempts": 1}})
+    connect_s3(config_kwargs={"read_timeout": 0.3, "retries": {"max_attempts": 1}})
     s3.faults = [S3Fault("UploadPart", seconds=0.8, **FAILS)]
     start_zoom(engagements_of_a_day())
     run_into(engagements_of_a_day(), rejected("Read timeout"))

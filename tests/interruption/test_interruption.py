@@ -20,8 +20,7 @@ from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Oper
 from airflow_provider_zcc.zoom.oauth import shared_token_source
 from tests.conftest import END, StartSimulator
 from tests.interruption.run_operator import context, run
-from tests.s3_proxy import S3Fault, S3Proxy
-from tests.s3_server import S3Server
+from tests.s3_server import S3Fault, S3Server
 from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
@@ -52,7 +51,6 @@ class Place:
 
     zoom: SimulatorServer
     s3: S3Server
-    proxy: S3Proxy
     bucket: str
     running: list[ForkServerProcess] = field(default_factory=list)
 
@@ -61,10 +59,9 @@ class Place:
         connection: dict[str, Any] = self.zoom.connection
         # A request that hangs does so for longer than a task may, and not much longer than the test.
         connection["extra"]["timeout"] = 2 * SOON
-        extra = {"endpoint_url": self.proxy.url, "region_name": "us-east-1"}
         return {
             "AIRFLOW_CONN_ZCC_DEFAULT": json.dumps(connection),
-            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(self.s3.connection | {"extra": extra}),
+            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(self.s3.connection),
             "NO_PROXY": "127.0.0.1,localhost",
         }
 
@@ -139,19 +136,11 @@ def s3() -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[S3Proxy]:
-    with S3Proxy() as proxy:
-        yield proxy
-
-
 @pytest.fixture
-def place(
-    start_simulator: StartSimulator, s3: S3Server, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Place]:
-    proxy.faults = []
+def place(start_simulator: StartSimulator, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    s3.faults = []
     zoom = start_simulator(BIG, order="ascending")
-    place = Place(zoom, s3, proxy, f"bucket-{uuid4()}")
+    place = Place(zoom, s3, f"bucket-{uuid4()}")
     s3.client.create_bucket(Bucket=place.bucket)
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
@@ -227,7 +216,7 @@ def test_a_signal_ends_the_process_soon_and_leaves_nothing_in_s3(
 ) -> None:
     first, *_ = faults = [replace(fault) for fault in middle.faults]
     place.zoom.simulator.faults = [fault for fault in faults if isinstance(fault, Fault)]
-    place.proxy.faults = [fault for fault in faults if isinstance(fault, S3Fault)]
+    place.s3.faults = [fault for fault in faults if isinstance(fault, S3Fault)]
     task = place.start(**middle.how)
     wait_until(lambda: first.affected >= middle.times and (place.has_uploaded_a_part() or not middle.is_uploading))
 
@@ -266,7 +255,7 @@ def test_after_a_kill_in_the_middle_of_an_upload_a_new_try_writes_the_whole_obje
 def test_after_a_kill_between_object_and_manifest_the_check_has_the_interval_read_again(place: Place) -> None:
     # The object has several parts, so only the manifest is put.
     manifest = replace(silent("PutObject"), times=1)
-    place.proxy.faults = [manifest]
+    place.s3.faults = [manifest]
     killed = place.start()
     wait_until(lambda: manifest.affected)
     killed.kill()

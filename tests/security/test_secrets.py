@@ -18,6 +18,7 @@ import structlog
 from airflow.providers.common.compat.sdk import AirflowException, Asset, TaskDeferred
 from airflow.sdk._shared.secrets_masker import reset_secrets_masker
 from airflow.sdk.log import redact
+from pytest_mock import MockerFixture
 
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
@@ -25,8 +26,7 @@ from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 from airflow_provider_zcc.triggers.engagements import EngagementsTrigger
 from airflow_provider_zcc.zoom.errors import ZoomError
-from tests.s3_proxy import S3Fault, S3Proxy
-from tests.s3_server import PASSWORD, S3Server
+from tests.s3_server import PASSWORD, S3Fault, S3Server
 from tests.unit.conftest import END, START, Bucket, ConnectZoom, StartZoom, context_of
 from tests.zoom_simulator.data import Engagements, TimeStyle
 from tests.zoom_simulator.faults import Fault
@@ -277,13 +277,10 @@ def test_the_output_of_a_success_is_really_searched(zoom: SimulatorServer, bucke
 
 @pytest.mark.usefixtures("zoom")
 def test_an_upload_that_s3_rejects_reports_nothing_of_its_content(
-    bucket: Bucket, s3_server: S3Server, logged: Logged, monkeypatch: pytest.MonkeyPatch
+    bucket: Bucket, s3_server: S3Server, logged: Logged, mocker: MockerFixture
 ) -> None:
-    with S3Proxy() as proxy:
-        proxy.faults = [S3Fault("PutObject", status=403, code="AccessDenied")]
-        extra = {"endpoint_url": proxy.url, "region_name": "us-east-1"}
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(s3_server.connection | {"extra": extra}))
-        stored = list(operator(bucket))
+    mocker.patch.object(s3_server, "faults", [S3Fault("PutObject", status=403, code="AccessDenied")])
+    stored = list(operator(bucket))
     assert any("AccessDenied" in str(one) for one in stored)
     assert_nothing_leaked(stored, logged())
 
