@@ -85,8 +85,8 @@ class AirflowProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for service in self._services.values():
-            end(service)
+        for name in list(self._services):
+            self.kill(name)
         self._home.cleanup()
 
     def start(self, name: str, *arguments: str, module: str = "airflow", **environment: str) -> subprocess.Popen[bytes]:
@@ -110,7 +110,14 @@ class AirflowProcess:
 
     def kill(self, name: str) -> None:
         """Kill a service with all its processes at once, as if its machine were switched off."""
-        end(self._services.pop(name))
+        service = self._services.pop(name)
+        if service.poll() is None:
+            # Airflow gives each task a process group of its own.
+            processes = [psutil.Process(service.pid), *psutil.Process(service.pid).children(recursive=True)]
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        service.wait()
 
     def require_services(self) -> None:
         """Make sure that all services run.
@@ -176,14 +183,3 @@ class AirflowProcess:
 
 def _last(text: str) -> str:
     return "\n".join(text.splitlines()[-40:])
-
-
-def end(service: subprocess.Popen[bytes]) -> None:
-    """Kill a service with all its processes at once, as if its machine were switched off."""
-    if service.poll() is None:
-        # Airflow gives each task a process group of its own.
-        processes = [psutil.Process(service.pid), *psutil.Process(service.pid).children(recursive=True)]
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-    service.wait()

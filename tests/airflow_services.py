@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from tests.airflow_process import KNOWING_ASSETS, AirflowProcess
-from tests.airflow_server import AirflowServer
 from tests.airflow_version import AIRFLOW
 from tests.ports import free_port
 
@@ -36,13 +38,14 @@ def today() -> datetime:
 class RunningAirflow(AirflowProcess):
     """An Airflow whose own components make the runs that are due, and run them and those that are requested.
 
-    No Dag is paused, and all are known when it is entered.
+    No Dag is paused, all are known when it is entered, and everybody is an admin.
 
     :param dags_folder: where its Dags lie.
     :param environment: further environment variables, such as ``AIRFLOW_CONN_ZCC_DEFAULT``.
     :param commands: of Airflow, to be run before any component.
     :param runs: of Dags, after the commands, that no component makes.
-    :param parallelism: how many tasks run at a time; one at most on Airflow 2, which shares SQLite less well.
+
+    :ivar url: of its server, which is not started on Airflow 2.
     """
 
     def __init__(
@@ -52,27 +55,28 @@ class RunningAirflow(AirflowProcess):
         *,
         commands: Sequence[str] = (),
         runs: Sequence[str] = (),
-        parallelism: int = 2,
     ) -> None:
-        self.server = AirflowServer()
-        settings = self._settings(parallelism) | environment
-        super().__init__(dags_folder, settings, commands=(*KNOWING_ASSETS, *commands), runs=runs)
-
-    def _settings(self, parallelism: int) -> dict[str, str]:
+        self._port = str(free_port())
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._session = requests.Session()
+        # Loopback needs no proxy.
+        self._session.trust_env = False
         settings = {
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-            "AIRFLOW__CORE__PARALLELISM": str(parallelism),
+            # One worker and the scheduler of Airflow 2 get along with SQLite.
+            "AIRFLOW__CORE__PARALLELISM": "2" if AIRFLOW >= (3, 0) else "1",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1",
+            "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
         }
-        if AIRFLOW < (3, 0):
-            # One worker and the scheduler get along with SQLite.
-            one = {"AIRFLOW__CORE__PARALLELISM": "1", "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1"}
-            return settings | one
-        return settings | self.server.environment
+        super().__init__(dags_folder, settings | environment, commands=(*KNOWING_ASSETS, *commands), runs=runs)
 
     def start_components(self, *, triggerer: bool = False) -> None:
         """Start what an Airflow of this version consists of, without a Dag processor: all Dags are known.
@@ -80,24 +84,47 @@ class RunningAirflow(AirflowProcess):
         :param triggerer: whether deferred tasks are to go on.
         """
         if AIRFLOW >= (3, 0):
-            self.start("api-server", *self.server.command)
+            self.start("api-server", "api-server", "--host", "127.0.0.1", "--port", self._port, "--workers", "1")
         if triggerer:
             self.start("triggerer", "triggerer")
         if AIRFLOW >= (3, 0):
             # The scheduler's first tasks would not wait for it.
-            self.wait_until("Airflow's server", self.server.is_ready)
+            self.wait_until("Airflow's server", self._responds)
         self.start("scheduler", "scheduler", module="tests.run_airflow")
 
-    def trigger(self, dag_id: str, logical_date: str | None = None) -> None:
+    def _responds(self) -> bool:
+        try:
+            return self._session.get(f"{self.url}/api/v2/version", timeout=10).ok
+        except requests.RequestException:
+            return False
+
+    def call_api(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+        """Call the API of Airflow 3.
+
+        :param path: after ``/api/v2``.
+        :raises RuntimeError: with the response, if that is an error.
+        """
+        if "Authorization" not in self._session.headers:
+            token = self._session.get(f"{self.url}/auth/token", timeout=60).json()["access_token"]
+            self._session.headers["Authorization"] = f"Bearer {token}"
+        response = self._session.request(method, f"{self.url}/api/v2{path}", timeout=60, json=body)
+        if not response.ok:
+            raise RuntimeError(f"{method} {path} returned {response.status_code}: {response.text}")
+        return response.json()
+
+    def trigger(self, dag_id: str, logical_date: str | None = None, conf: Mapping[str, object] | None = None) -> str:
         """Do what the button Trigger does; on Airflow 2, what the command does.
 
         :param dag_id: the Dag.
         :param logical_date: of the run, ISO 8601; None for a run without one, or, on Airflow 2, for now.
+        :param conf: what the run is triggered with, on Airflow 3.
+        :return: the path of the run in the API.
         """
-        if AIRFLOW >= (3, 0):
-            self.server.trigger(dag_id, logical_date)
-        else:
-            self.call("airflow", "dags", "trigger", dag_id, *(["--exec-date", logical_date] if logical_date else []))
+        if AIRFLOW < (3, 0):
+            dated = ["--exec-date", logical_date] if logical_date else []
+            return self.call("airflow", "dags", "trigger", dag_id, *dated)
+        run = self.call_api("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": logical_date, "conf": conf or {}})
+        return f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}"
 
     def states(self, dag_id: str, run_type: str = "manual") -> dict[str, str]:
         """Return the state of each task in the first run of a type, by task id."""

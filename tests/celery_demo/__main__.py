@@ -68,7 +68,7 @@ def main() -> int:
             airflow.start_components()
             for name in WORKERS:
                 airflow.wait_until(name, lambda name=name: f"{name} ready" in airflow.output_of(name))
-            report(f"         ready: {airflow.server.url}")
+            report(f"         ready: {airflow.url}")
             return Month(days, simulator, s3, airflow).run()
 
 
@@ -99,8 +99,8 @@ class Month:
     def run(self) -> int:
         """Run the Dag, kill a worker in the middle, and report whether every day is exact."""
         first, last = (f"{day:%Y-%m-%d}" for day in (self._days[0], self._days[-1]))
-        self._airflow.server.call_api("PATCH", f"/dags/{DAG}", {"is_paused": False})
-        self._run = self._airflow.server.trigger(DAG, conf={"from": first, "to": last})
+        self._airflow.call_api("PATCH", f"/dags/{DAG}", {"is_paused": False})
+        self._run = self._airflow.trigger(DAG, conf={"from": first, "to": last})
         self._started, self._reported = time.monotonic(), 0.0
         report(f"\nrunning   {DAG} from {first} to {last}")
         self._airflow.wait_until("the run", self._has_ended)
@@ -153,11 +153,11 @@ class Month:
         return time.monotonic() - self._started
 
     def _state(self) -> str:
-        return str(self._airflow.server.call_api("GET", self._run)["state"])
+        return str(self._airflow.call_api("GET", self._run)["state"])
 
     def _tasks(self) -> list[dict[str, Any]]:
         path = f"{self._run}/taskInstances?task_id={TASK}&limit=100"
-        tasks = self._airflow.server.call_api("GET", path)["task_instances"]
+        tasks = self._airflow.call_api("GET", path)["task_instances"]
         return [task for task in tasks if task["map_index"] >= 0]
 
     def _is_exact(self, day: datetime) -> bool:

@@ -40,7 +40,7 @@ BLOCKED_AT_MOST = 0.1
 #: What a triggerer logs of a loop that was blocked for 0.2 s or more.
 BLOCKED = re.compile(r"async thread was blocked for ([\d.]+) seconds")
 #: Tasks at a time: each waits for Airflow more than it works.
-PARALLELISM = 16
+PARALLELISM = "16"
 
 report = partial(print, flush=True)
 
@@ -52,12 +52,13 @@ def main() -> int:
     environment = {
         "ZCC_TRIGGERS": str(TRIGGERS),
         "ZCC_POKE_INTERVAL": str(POKE_INTERVAL),
+        "AIRFLOW__CORE__PARALLELISM": PARALLELISM,
         "AIRFLOW__OPENLINEAGE__DISABLED": "True",
     }
     dags = Path(__file__).parent / "dags"
     with (
         SimulatorServer(ZoomSimulator(Engagements([]), config)) as zoom,
-        RunningAirflow(dags, environment, parallelism=PARALLELISM) as airflow,
+        RunningAirflow(dags, environment) as airflow,
     ):
         report(
             f"Zoom:    simulated, {LATENCY * 1_000:.0f} ms a response, {REQUESTS_PER_SECOND} requests/s allowed\n"

@@ -30,6 +30,8 @@ from tests.zoom_simulator.history import History
 
 GRANULAR_SCOPE = "contact_center:read:list_engagements:admin"
 CLASSIC_SCOPES = ("contact_center_report:read:admin", "contact_center_engagement:read:admin")
+#: Seconds that an access token lives.
+TOKEN_LIFE = 3_599
 ENUMERATIONS = {
     "channel_types": "voice sms chat video kiosk in_app_chat in_app_video",
     "channel": "voice video messaging email",
@@ -51,9 +53,7 @@ class Config:
     :param daily_limit: throttle more in all, until the next midnight; None for no limit.
     :param announces_limits: send the ``X-RateLimit-*`` headers.
     :param latency: seconds that a response takes.
-    :param token_life: seconds that an access token lives.
     :param page_token_life: seconds that a page token lives.
-    :param one_token: a new access token invalidates the one before.
     :param scopes: what the app was granted.
     :param rejection: status and body with which the API rejects everybody, say for lack of a role.
     :param order: of the records: ``ascending`` or ``descending`` by start, or ``shuffled``.
@@ -68,9 +68,7 @@ class Config:
     daily_limit: int | None = None
     announces_limits: bool = True
     latency: float = 0.0
-    token_life: float = 3_599.0
     page_token_life: float = 900.0
-    one_token: bool = False
     scopes: Sequence[str] = (GRANULAR_SCOPE,)
     rejection: tuple[int, dict[str, Any]] | None = None
     order: str = "descending"
@@ -226,16 +224,14 @@ class ZoomSimulator:
             return Response.json(400, {"reason": "unsupported grant type", "error": "unsupported_grant_type"})
         if form.get("account_id") != [config.account_id]:
             return Response.json(400, {"reason": "Bad Request", "error": "invalid_request"})
-        if config.one_token:
-            self._tokens.clear()
         token = f"simulated.{secrets.token_urlsafe(48)}"
-        self._tokens[token] = time.monotonic() + config.token_life
+        self._tokens[token] = time.monotonic() + TOKEN_LIFE
         return Response.json(
             200,
             {
                 "access_token": token,
                 "token_type": "bearer",
-                "expires_in": config.token_life,
+                "expires_in": TOKEN_LIFE,
                 "scope": " ".join(config.scopes),
                 "api_url": "https://api.zoom.us",
             },

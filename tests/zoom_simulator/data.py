@@ -179,24 +179,23 @@ class Engagements:
         self._seed = seed
 
     @classmethod
-    def of_a_contact_centre(cls, count: int, days: int, *, end: datetime | None = None, seed: int = 0) -> Engagements:
+    def of_a_contact_centre(cls, count: int, days: int, *, end: datetime | None = None) -> Engagements:
         """Spread engagements over busy hours and quiet nights, with some on every midnight and many in one second.
 
         :param count: how many.
         :param days: over how many days.
         :param end: midnight after the last of them; default: the last midnight.
-        :param seed: another seed, other engagements.
         """
         end = end or _last_midnight()
         first = end - timedelta(days=days)
         weights = [_WEEKDAYS[(first + timedelta(days=day)).weekday()] * hour for day in range(days) for hour in _HOURS]
-        rng = random.Random(seed)
+        rng = random.Random(0)
         epoch = int(first.timestamp())
         midnights = [epoch + day * _DAY for day in range(days + 1) for _ in range(3)]
         burst = [epoch + 10 * 3_600 + 1_800] * (count // 40)
         fixed = [*midnights, *burst][: count // 4]
         hours = rng.choices(range(len(weights)), weights, k=count - len(fixed))
-        return cls([*fixed, *(epoch + hour * 3_600 + rng.randrange(3_600) for hour in hours)], seed)
+        return cls([*fixed, *(epoch + hour * 3_600 + rng.randrange(3_600) for hour in hours)])
 
     def _template_number(self, number: int) -> int:
         return _scatter(number + self._seed) % _TEMPLATES
@@ -257,10 +256,10 @@ class Engagements:
 def _shaped(place: Callable[[random.Random, int], int]) -> Callable[..., Engagements]:
     """Make engagements of which each has a place among the seconds of so many days."""
 
-    def engagements(count: int, days: int, *, end: datetime | None = None, seed: int = 0) -> Engagements:
+    def engagements(count: int, days: int, *, end: datetime | None = None) -> Engagements:
         first = int((end or _last_midnight()).timestamp()) - days * _DAY
-        rng = random.Random(seed)
-        return Engagements((first + place(rng, days) for _ in range(count)), seed)
+        rng = random.Random(0)
+        return Engagements(first + place(rng, days) for _ in range(count))
 
     return engagements
 
