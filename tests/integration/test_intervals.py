@@ -104,14 +104,5 @@ def test_what_is_read_is_an_interval_and_all_that_zoom_has_there(
 
 
 @pytest.mark.skipif(bool(RECORD), reason="it is being recorded")
-@pytest.mark.parametrize("way", RAN)
-def test_an_interval_in_the_table_is_over_when_the_run_is_due(reported: dict[str, dict[str, Any]], way: str) -> None:
-    due = datetime.fromisoformat(reported[way]["due"])
-    for name in READINGS:
-        if isinstance(seen()[way][name], list):
-            assert datetime.fromisoformat(reported[way][name]["end"]) <= due
-
-
-@pytest.mark.skipif(bool(RECORD), reason="it is being recorded")
 def test_the_tables_show_what_was_seen() -> None:
     assert TABLE.read_text() == render()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.airflow_services import ASSET_TRIGGERED
-from tests.integration.conftest import BUCKET, Components, lineage_of
+from tests.integration.conftest import Components, lineage_of
 from tests.s3_server import S3Server
 from tests.zoom_simulator.server import SimulatorServer
 
@@ -108,19 +108,6 @@ class TestCounts:
     def test_without_an_event_it_fails_at_once_and_says_what_to_do(self, counted: Counted) -> None:
         assert counted.untriggered["tasks"] == {"count_by_channel_and_queue": {"state": "failed", "tries": 1}}
         assert "No event names an object to count. Let zcc_daily run" in counted.log
-
-
-class TestLineage:
-    def test_a_run_has_one_input_and_one_output_with_statistics(
-        self, counted: Counted, components: Components, zoom: SimulatorServer
-    ) -> None:
-        [reported] = completed(components, "zcc_daily.engagements_to_s3")
-        summary = counted.daily["xcoms"]["engagements_to_s3.summary"]
-        [read], [written] = reported["inputs"], reported["outputs"]
-        assert (read["namespace"], read["name"]) == (zoom.url, "v2/contact_center/engagements")
-        assert (written["namespace"], written["name"]) == (f"s3://{BUCKET}", summary["uri"].removeprefix("s3://lake/"))
-        statistics = written["outputFacets"]["outputStatistics"]
-        assert (statistics["rowCount"], statistics["size"]) == (summary["records"], summary["bytes"])
 
     @pytest.mark.usefixtures("counted")
     def test_what_the_daily_one_wrote_is_what_the_counts_read(self, components: Components) -> None:

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -21,6 +20,7 @@ from airflow_provider_zcc.zoom.oauth import shared_token_source
 from tests.conftest import END, StartSimulator
 from tests.interruption.run_operator import context, run
 from tests.s3_server import S3Fault, S3Server
+from tests.unit.conftest import Bucket, bucket, s3_server  # noqa: F401  fixtures
 from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
@@ -51,7 +51,7 @@ class Place:
 
     zoom: SimulatorServer
     s3: S3Server
-    bucket: str
+    bucket: Bucket
     running: list[ForkServerProcess] = field(default_factory=list)
 
     @property
@@ -67,7 +67,7 @@ class Place:
 
     def arguments(self, key: str = KEY) -> dict[str, Any]:
         return {
-            "s3_bucket": self.bucket,
+            "s3_bucket": self.bucket.name,
             "s3_key": key,
             "start": START.isoformat(),
             "end": END.isoformat(),
@@ -88,18 +88,15 @@ class Place:
 
     def objects(self) -> dict[str, bytes]:
         """Return the objects but for the manifest, which may be missing after a signal."""
-        found = self.s3.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
-        keys = [item["Key"] for item in found if not item["Key"].startswith("_")]
-        return {key: self.s3.client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
-
-    def unfinished_uploads(self) -> list[dict[str, Any]]:
-        return self.s3.client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+        keys = self.bucket.keys()
+        return {key: self.bucket.body(key) for key in keys}
 
     def has_uploaded_a_part(self) -> bool:
-        return any(
-            self.s3.client.list_parts(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]).get("Parts")
-            for upload in self.unfinished_uploads()
-        )
+        for upload in self.bucket.unfinished_uploads():
+            found = self.s3.client.list_parts(Bucket=self.bucket.name, Key=upload["Key"], UploadId=upload["UploadId"])
+            if "Parts" in found:
+                return True
+        return False
 
 
 @dataclass
@@ -130,21 +127,18 @@ class Run:
         return error
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with S3Server() as server:
-        yield server
-
-
 @pytest.fixture
-def place(start_simulator: StartSimulator, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    s3.faults = []
-    zoom = start_simulator(BIG, order="ascending")
-    place = Place(zoom, s3, f"bucket-{uuid4()}")
-    s3.client.create_bucket(Bucket=place.bucket)
+def place(
+    start_simulator: StartSimulator,
+    s3_server: S3Server,  # noqa: F811
+    bucket: Bucket,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Place]:
+    place = Place(start_simulator(BIG, order="ascending"), s3_server, bucket)
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
     yield place
+    s3_server.faults = []
     for process in place.running:
         process.kill()
         process.join()
@@ -223,7 +217,7 @@ def test_a_signal_ends_the_process_soon_and_leaves_nothing_in_s3(
     task.send(number)
     assert task.end(SOON) == expected
     assert place.objects() == {}
-    assert bool(place.unfinished_uploads()) == middle.is_left
+    assert bool(place.bucket.unfinished_uploads()) == middle.is_left
 
 
 @pytest.mark.parametrize("after", [0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
@@ -276,4 +270,4 @@ def test_two_concurrent_runs_of_the_same_interval_both_succeed_with_a_whole_obje
     tasks = [place.start(), place.start()]
     assert [task.end(30) for task in tasks] == [None, None]
     assert place.objects() == {KEY: place.truth()}
-    assert place.unfinished_uploads() == []
+    assert place.bucket.unfinished_uploads() == []
