@@ -357,6 +357,9 @@ class ZoomSimulator:
             start, end = (datetime.fromisoformat(given[name]) for name in ("start", "end"))
             lines = [line.translate({10: None, 13: None}) + "\n" for line in self.truth(start, end)]
             return Response(200, "".join(lines).encode(), content_type="application/x-ndjson")
+        if request.path.endswith("/faults"):
+            self.faults = [Fault(**fault) for fault in json.loads(request.body)]
+            return Response.json(200, {"faults": len(self.faults)})
         if request.path.endswith("/clock"):
             self.history.now = datetime.fromisoformat(given["now"])
             return Response.json(200, given)
