@@ -146,7 +146,7 @@ month: $(STAMP)
 	@ENGAGEMENTS_A_DAY=4000 exec $(BIN)/python -m pytest -q -n0 tests/lake/test_month.py
 
 triggers: $(STAMP)
-	@exec $(BIN)/python -m tests.hundred_triggers
+	@exec $(BIN)/python -m benchmarks.hundred_triggers
 
 conformance: $(STAMP)
 	@exec $(BIN)/python -m tests.conformance $(if $(PAGE_TOKEN),--page-token)

@@ -46,6 +46,7 @@ report = partial(print, flush=True)
 
 
 def main() -> int:
+    """Run the sensors, and print how often each was checked."""
     logging.disable(logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     config = Config(latency=LATENCY, requests_per_second=REQUESTS_PER_SECOND)
