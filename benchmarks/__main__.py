@@ -193,7 +193,11 @@ def shapes(bench: Bench) -> Figures:
 
 #: What each client of the comparison may meet, in the words of ``tests/zoom_simulator/faults.py``.
 FAULTS: dict[str, dict[str, Any]] = {
-    "one 503": {"kind": "answer", "on": "next", "after": 20, "details": {"status": 503, "body": "Unavailable"}},
+    "one HTTP 429": {
+        "kind": "answer", "on": "next", "after": 20,
+        "details": {"status": 429, "body": {"code": 429, "message": "Try again later."}},
+    },
+    "one HTTP 503": {"kind": "answer", "on": "next", "after": 20, "details": {"status": 503, "body": "Unavailable"}},
     "a connection that breaks": {"kind": "torn", "on": "next", "after": 20},
     "a page token that expires": {
         "kind": "answer", "on": "next", "after": 20,
@@ -203,22 +207,18 @@ FAULTS: dict[str, dict[str, Any]] = {
         "kind": "page", "on": "next", "after": 20, "details": {"next_page_token": ""},
     },
     "a page sent twice": {"kind": "again", "on": "next", "after": 20},
-    "an engagement listed meanwhile": {
-        "kind": "arrival", "on": "next", "after": 20, "details": {"starts": [int(END.timestamp()) - 60]},
-    },
 }  # fmt: skip
-THROTTLED = "a limit of 20 requests/s"
 #: One client of each kind: those with workers or threads go through the same code.
 IN_FAULTS = (PROVIDER, "HttpOperator", "dlt rest_api", "Airbyte CDK", "Singer SDK")
 
 
 def faults(bench: Bench) -> Figures:
-    """5,000 engagements, responses without delay, and a fault after about 20 pages: what is written. One run each."""
+    """5,000 engagements, responses without delay, and one fault after about 20 pages."""
     account = Account(5_000, latency=0)
 
-    def outcome(client: str, account: Account, fault: dict[str, Any] | None, **job: Any) -> str:
+    def outcome(client: str, fault: dict[str, Any]) -> str:
         try:
-            seen = bench.once(account, [client], fault=fault, **job)
+            seen = bench.once(account, [client], fault=fault)
         except ClientFailed as error:
             print(f"  {client}: {str(error).strip().splitlines()[-1][:200]}", flush=True)
             return "fails"
@@ -227,9 +227,7 @@ def faults(bench: Bench) -> Figures:
 
     results: Figures = {}
     for client in IN_FAULTS:
-        limited = Account(5_000, latency=0, requests_per_second=20)
-        results[client] = {THROTTLED: outcome(client, limited, None, requests_per_second=20)}
-        results[client] |= {name: outcome(client, account, fault) for name, fault in FAULTS.items()}
+        results[client] = {name: outcome(client, fault) for name, fault in FAULTS.items()}
         print(f"  {client}: {results[client]}", flush=True)
     return results
 
@@ -255,6 +253,8 @@ SCENARIOS: dict[str, Callable[[Bench], Figures]] = {
     scenario.__name__: scenario
     for scenario in (capacity, comparison, limited, unannounced, shared, memory, small, shapes, check, faults)
 }
+#: Those that do not repeat what they run.
+ONCE = ("capacity", "memory", "faults")
 
 
 def main() -> None:
@@ -271,7 +271,8 @@ def main() -> None:
         for name in arguments.only:
             print(f"{name}: {SCENARIOS[name].__doc__}", flush=True)
             results[name] = {
-                "conditions": f"{SCENARIOS[name].__doc__} Median of {arguments.runs}; {os.cpu_count()} cores, "
+                "conditions": f"{SCENARIOS[name].__doc__} "
+                f"{'One run' if name in ONCE else f'Median of {arguments.runs}'}; {os.cpu_count()} cores, "
                 f"Python {platform.python_version()}.",
                 "figures": SCENARIOS[name](bench),
             }

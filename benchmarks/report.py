@@ -31,6 +31,8 @@ COLUMNS = (
 def table(figures: dict[str, dict[str, Any]]) -> list[str]:
     """Write a Markdown table of one scenario."""
     columns = [column for column in COLUMNS if any(column[1] in row for row in figures.values())]
+    # Words, rather than numbers: what became of the data in each fault.
+    columns += [(key, key, "{}") for key, value in next(iter(figures.values())).items() if isinstance(value, str)]
     return [
         "| | " + " | ".join(heading for heading, _, _ in columns) + " |",
         "|---" * (len(columns) + 1) + "|",

@@ -18,7 +18,7 @@ from rich.text import Text
 
 IMAGES = Path(__file__).parent / "images"
 FLOW = Template("""\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 346" role="img" aria-labelledby="title">
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 260" role="img" aria-labelledby="title">
 <title id="title">$title</title>
 <style>
 text { font: 15px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2733 }
@@ -58,23 +58,21 @@ def arrow(path: str, text: str = "", at: tuple[int, int] = (0, 0)) -> str:
 def flow() -> str:
     """Draw what goes where."""
     shapes = [
-        box(10, 20, 210, 306, "system", ("heading", "Zoom Contact Center"), ("small", "List engagements")),
-        box(330, 20, 290, 306, "system", ("heading", "Airflow"), ("small", "one run for each day")),
-        box(730, 20, 210, 306, "system", ("heading", "S3"), ("small", "one folder for each day")),
-        box(350, 84, 250, 62, "task", ("code", "EngagementsToS3Operator"), ("small", "writes the day")),
-        box(350, 164, 250, 62, "task", ("code", "EngagementsCheckOperator"), ("small", "compares S3 with Zoom")),
-        box(350, 244, 250, 62, "task", ("code", "EngagementsToS3Operator"), ("small", "reads those days again")),
-        box(746, 84, 178, 62, "task", ("code", "engagements.jsonl.gz"), ("small", "byte for byte")),
-        box(746, 164, 178, 62, "task", ("code", "manifest"), ("small", "count, checksum, time")),
-        arrow("M220 115H346", "every page", (283, 105)),
-        arrow("M220 195H346", "one count a day", (275, 185)),
-        arrow("M220 275H346", "every page", (283, 265)),
-        arrow("M600 115H742", "JSON Lines", (668, 105)),
-        arrow("M746 195H604", "what is there", (668, 185)),
-        arrow("M475 226V241"),
-        arrow("M600 275H726", "if it changed", (664, 265)),
+        box(10, 20, 210, 220, "system", ("heading", "Zoom Contact Center"), ("small", "List engagements")),
+        box(340, 20, 270, 220, "system", ("heading", "Airflow"), ("small", "one run for each day")),
+        box(730, 20, 220, 220, "system", ("heading", "S3"), ("small", "one folder for each day")),
+        box(355, 84, 240, 60, "task", ("code", "EngagementsCheckOperator"), ("small", "compares S3 with Zoom")),
+        box(355, 168, 240, 60, "task", ("code", "EngagementsToS3Operator"), ("small", "reads the days that differ")),
+        box(750, 84, 180, 60, "task", ("code", "manifest"), ("small", "count, checksum, time")),
+        box(750, 168, 180, 60, "task", ("code", "engagements.jsonl.gz"), ("small", "byte for byte")),
+        arrow("M220 114H351", "daily counts", (280, 104)),
+        arrow("M220 198H351", "every page", (280, 188)),
+        arrow("M750 114H599", "what is there", (670, 104)),
+        arrow("M595 198H746", "JSON Lines", (668, 188)),
+        arrow("M475 144V164"),
+        arrow("M840 168V148"),
     ]
-    title = "A task writes a day of engagements from Zoom to S3; a check compares S3 with Zoom and has days read again."
+    title = "A check compares S3 with Zoom. The days that are missing or differ are read from Zoom into S3."
     return FLOW.substitute(title=title, shapes="\n".join(shapes))
 
 

@@ -128,6 +128,18 @@ def test_the_duckdb_statements_run_on_the_sample(lake: Path) -> None:
     assert days == [(DAY.date(), len(RECORDS))]
 
 
+def test_the_readme_shows_a_record_of_the_sample_and_its_query_runs_on_it(lake: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    shown, query = (
+        re.findall(rf"^```{kind}\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE) for kind in ("json", "sql")
+    )
+    fields = json.loads(*shown)
+    [record] = [record for record in RECORDS if record["engagement_id"] == fields["engagement_id"]]
+    assert all(str(value).strip("[{}]") in str(record[name]) for name, value in fields.items())
+    rows = duckdb.sql(query[0].replace("s3://my-lake", str(lake))).fetchall()
+    assert sum(engagements for *_, engagements in rows) == len(RECORDS)
+
+
 @pytest.mark.parametrize("name", ["triggering_asset_events", "triggering_dataset_events"])
 def test_only_what_has_changed_is_written_as_parquet(name: str) -> None:
     extras: list[dict[str, Any]] = [
