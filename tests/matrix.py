@@ -27,15 +27,16 @@ REPOSITORY = Path(__file__).parent.parent
 FOLDER = REPOSITORY / ".matrix"
 TESTS = ("tests/unit", "--ignore=tests/unit/zoom", "tests/integration")
 HEAD = """\
-# Versions
+# Supported versions
 
-Airflow 2.11 or newer, Python 3.11 or newer. The tests that concern Airflow run Dags on each of these, with the built
-wheel; on the newest Airflow all tests run.
+Airflow 2.11 or newer, and Python 3.11 or newer. The tests that concern Airflow run Dags on each of the versions below,
+with the built wheel; on the newest Airflow, all tests run.
 
-`make matrix RESULTS=docs/versions.md` made this of the last run of each, on {today:%-d %B %Y} at the latest; do not
-edit. *cell* names the file in `constraints/` that fixes the versions: *lowest* has the lowest that this package
-declares, and *newest* has none, so it is what was newest that day. A test is skipped where what it tests is not in that
-version.
+The table shows the last run of each, on {today:%-d %B %Y} at the latest. *cell* names the file in `constraints/` that
+fixes the versions: *lowest* has the lowest that this package declares, and *newest* has none, so it is what was newest
+that day. A test is skipped where what it tests is not in that version.
+
+<!-- Written by `make matrix RESULTS=docs/versions.md`. -->
 
 {table}"""
 COPIED = ("tests", "example_dags", "docs", "README.md", "CONTRIBUTING.md", "SECURITY.md", "pyproject.toml")
