@@ -49,9 +49,10 @@ nitpick_ignore_regex = [
 
 html_theme = "furo"
 html_title = f"airflow-provider-zcc {release}"
-html_logo = html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_logo = html_favicon = "_static/logo.svg"
+html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
 if _SOURCE:
