@@ -53,6 +53,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_logo = html_favicon = "_static/logo.svg"
 html_copy_source = False
+pygments_dark_style = "github-dark"
 html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
 if _SOURCE:
