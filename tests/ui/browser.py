@@ -15,12 +15,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
 from tests.ui.forms import DEFAULTS, PLACEHOLDERS, ConnectionPage, connection_page
 
 DAG, TASK = "zcc_daily", "engagements_to_s3"
 SECONDS = 1_000
+WINDOW: ViewportSize = {"width": 1440, "height": 820}
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
         sys.exit("No browser: install chromium.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        page = browser.new_page(base_url=os.environ["ZCC_UI_AIRFLOW"], viewport={"width": 1440, "height": 820})
+        page = browser.new_page(base_url=os.environ["ZCC_UI_AIRFLOW"], viewport=WINDOW)
         page.set_default_timeout(120 * SECONDS)
         expect.set_options(timeout=120 * SECONDS)
         form = connection_page(page, os.environ["ZCC_UI_PASSWORD"])
@@ -62,15 +63,15 @@ def look_at_the_form(form: ConnectionPage, connection: dict[str, Any], images: P
     proposed = {name: form.shown()[name] for name in DEFAULTS}
     step(f"a new connection begins with the defaults: {proposed}", proposed == DEFAULTS)
     form.fill(standard, {})
-    shoot(page, images, "connection-form-standard")
+    shoot(page, images, "connection-form-standard", 960, 680)
     form.fill({}, extra)
-    shoot(page, images, "connection-form")
+    shoot(page, images, "connection-form", 960, 940)
     form.save()
     saved = form.saved()
     step(f"what was filled in is saved: {saved}", saved == (standard["host"], standard["login"], DEFAULTS | extra))
     secret = standard["password"]
     step_of_test("", form.test(secret), "Zoom counts ")
-    shoot(page, images, "connection-test")
+    shoot(page, images, "connection-test", 1000, 420)
 
     form.edit()
     shown = form.shown()
@@ -116,7 +117,7 @@ def look_at_a_run(form: ConnectionPage, images: Path | None) -> None:
     page.goto(f"/dags/{DAG}/runs/{run_id}/tasks/{TASK}")
     expect(page.get_by_text(" records, ").first).to_be_visible()
     step("the log reports what was written", condition=True)
-    shoot(page, images, "log")
+    shoot(page, images, "log", 1100, 480)
     page.goto(f"/dags/{DAG}/runs/{run_id}/tasks/{TASK}/xcom")
     expect(page.get_by_text("s3://").first).to_be_visible()
     expand = page.get_by_label("Expand all").first
@@ -124,10 +125,10 @@ def look_at_a_run(form: ConnectionPage, images: Path | None) -> None:
         expand.click()
     expect(page.get_by_text("duplicates_dropped").first).to_be_visible()
     step("the XCom is the URI and the summary", condition=True)
-    shoot(page, images, "xcom")
+    shoot(page, images, "xcom", 1100, 760)
     page.goto(f"/dags/{DAG}")
     expect(page.get_by_text(TASK).first).to_be_visible()
-    shoot(page, images, "grid")
+    shoot(page, images, "grid", 1000, 480)
 
 
 def triggered_run(form: ConnectionPage) -> str:
@@ -140,11 +141,13 @@ def triggered_run(form: ConnectionPage) -> str:
     return ""
 
 
-def shoot(page: Page, images: Path | None, name: str) -> None:
-    """Take a screenshot, once the page stands still."""
+def shoot(page: Page, images: Path | None, name: str, width: int, height: int) -> None:
+    """Take a screenshot, once the page stands still, in a window that is just large enough for what it shows."""
     if images:
+        page.set_viewport_size({"width": width, "height": height})
         page.wait_for_timeout(1.5 * SECONDS)
         page.screenshot(path=images / f"{name}.png")
+        page.set_viewport_size(WINDOW)
 
 
 def step(what: str, condition: bool) -> None:
