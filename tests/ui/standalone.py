@@ -86,7 +86,9 @@ class AirflowStandalone(AirflowProcess):
     def _is_healthy(self) -> bool:
         for path in HEALTH_PATHS:
             with suppress(requests.RequestException, ValueError):
-                parts = requests.get(self.url + path, timeout=5).json()
+                response = requests.get(self.url + path, timeout=5)
+                response.raise_for_status()
+                parts = response.json()
                 return all(part["status"] in ("healthy", None) for part in parts.values()) and (
                     parts["scheduler"]["status"] == "healthy"
                 )
