@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Locator, Page, ViewportSize, expect, sync_playwright
 
 from tests.ui.forms import DEFAULTS, PLACEHOLDERS, ConnectionPage, connection_page
 
@@ -63,15 +63,15 @@ def look_at_the_form(form: ConnectionPage, connection: dict[str, Any], images: P
     proposed = {name: form.shown()[name] for name in DEFAULTS}
     step(f"a new connection begins with the defaults: {proposed}", proposed == DEFAULTS)
     form.fill(standard, {})
-    shoot(page, images, "connection-form-standard", 960, 680)
+    shoot(page, images, "connection-form-standard", (960, 940), page.get_by_role("dialog"))
     form.fill({}, extra)
-    shoot(page, images, "connection-form", 960, 940)
+    shoot(page, images, "connection-form", (960, 1060), page.get_by_role("dialog"))
     form.save()
     saved = form.saved()
     step(f"what was filled in is saved: {saved}", saved == (standard["host"], standard["login"], DEFAULTS | extra))
     secret = standard["password"]
     step_of_test("", form.test(secret), "Zoom counts ")
-    shoot(page, images, "connection-test", 1000, 420)
+    shoot(page, images, "connection-test", (1000, 420))
 
     form.edit()
     shown = form.shown()
@@ -117,7 +117,7 @@ def look_at_a_run(form: ConnectionPage, images: Path | None) -> None:
     page.goto(f"/dags/{DAG}/runs/{run_id}/tasks/{TASK}")
     expect(page.get_by_text(" records, ").first).to_be_visible()
     step("the log reports what was written", condition=True)
-    shoot(page, images, "log", 1100, 480)
+    shoot(page, images, "log", (1100, 480))
     page.goto(f"/dags/{DAG}/runs/{run_id}/tasks/{TASK}/xcom")
     expect(page.get_by_text("s3://").first).to_be_visible()
     expand = page.get_by_label("Expand all").first
@@ -125,10 +125,10 @@ def look_at_a_run(form: ConnectionPage, images: Path | None) -> None:
         expand.click()
     expect(page.get_by_text("duplicates_dropped").first).to_be_visible()
     step("the XCom is the URI and the summary", condition=True)
-    shoot(page, images, "xcom", 1100, 760)
+    shoot(page, images, "xcom", (1100, 760))
     page.goto(f"/dags/{DAG}")
     expect(page.get_by_text(TASK).first).to_be_visible()
-    shoot(page, images, "grid", 1000, 480)
+    shoot(page, images, "grid", (1000, 480))
 
 
 def triggered_run(form: ConnectionPage) -> str:
@@ -141,12 +141,12 @@ def triggered_run(form: ConnectionPage) -> str:
     return ""
 
 
-def shoot(page: Page, images: Path | None, name: str, width: int, height: int) -> None:
-    """Take a screenshot, once the page stands still, in a window that is just large enough for what it shows."""
+def shoot(page: Page, images: Path | None, name: str, window: tuple[int, int], part: Locator | None = None) -> None:
+    """Take a screenshot of the page or a part of it, once it stands still, in a window that is not larger than that."""
     if images:
-        page.set_viewport_size({"width": width, "height": height})
+        page.set_viewport_size({"width": window[0], "height": window[1]})
         page.wait_for_timeout(1.5 * SECONDS)
-        page.screenshot(path=images / f"{name}.png")
+        (part or page).screenshot(path=images / f"{name}.png")
         page.set_viewport_size(WINDOW)
 
 
