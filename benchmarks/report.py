@@ -62,7 +62,7 @@ def main() -> None:
     results = json.loads((RESULTS / "results.json").read_text())
     lines = ["# Results of `make bench`", "", "Wall and CPU seconds are net of imports.", ""]
     for name, result in results.items():
-        lines += [f"## {name}", "", result["conditions"], "", *table(result["figures"]), ""]
+        lines += [f"## {name}", "", result["conditions"], "", *table(result["figures"]), "", "<!-- end -->", ""]
     (RESULTS / "results.md").write_text("\n".join(lines))
     if "comparison" in results:
         chart(results["comparison"]["figures"], results["comparison"]["conditions"], RESULTS / "comparison.png")
