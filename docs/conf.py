@@ -58,6 +58,7 @@ html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
 if _SOURCE:
     html_theme_options |= {"source_repository": _SOURCE, "source_branch": "main", "source_directory": "docs/"}
+    html_theme_options["footer_icons"] = [{"name": "Source code", "url": _SOURCE, "html": "Source code", "class": ""}]
 
 html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
 # The README on a package index shows its pictures from here.

@@ -117,7 +117,7 @@ def look_at_a_run(form: ConnectionPage, images: Path | None) -> None:
     page.goto(f"/dags/{DAG}/runs/{run_id}/tasks/{TASK}")
     expect(page.get_by_text(" records, ").first).to_be_visible()
     step("the log reports what was written", condition=True)
-    shoot(page, images, "log", (1100, 480))
+    shoot(page, images, "log", (1440, 500))
     page.goto(f"/dags/{DAG}/runs/{run_id}/tasks/{TASK}/xcom")
     expect(page.get_by_text("s3://").first).to_be_visible()
     expand = page.get_by_label("Expand all").first
@@ -125,10 +125,10 @@ def look_at_a_run(form: ConnectionPage, images: Path | None) -> None:
         expand.click()
     expect(page.get_by_text("duplicates_dropped").first).to_be_visible()
     step("the XCom is the URI and the summary", condition=True)
-    shoot(page, images, "xcom", (1100, 760))
-    page.goto(f"/dags/{DAG}")
-    expect(page.get_by_text(TASK).first).to_be_visible()
-    shoot(page, images, "grid", (1000, 480))
+    shoot(page, images, "xcom", (1240, 900))
+    page.goto(f"/dags/{DAG}/runs/{run_id}")
+    expect(page.get_by_text("read_again").first).to_be_visible()
+    shoot(page, images, "grid", (1240, 620))
 
 
 def triggered_run(form: ConnectionPage) -> str:
