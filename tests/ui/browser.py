@@ -2,7 +2,7 @@
 ``make ui-test``: what a user does in Airflow's web page, done by a browser.
 
 Fills in the connection form, saves it, presses Test, edits it, breaks it in the ways that happen, triggers the daily
-Dag, and looks at grid, log and XCom. Each step fails if the page does not show what it should.
+Dag, and looks at its run, log and XCom. Each step fails if the page does not show what it should.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def look_at_a_run(form: ConnectionPage, images: Path | None) -> None:
     shoot(page, images, "xcom", (1240, 900))
     page.goto(f"/dags/{DAG}/runs/{run_id}")
     expect(page.get_by_text("read_again").first).to_be_visible()
-    shoot(page, images, "grid", (1240, 620))
+    shoot(page, images, "run", (1240, 620))
 
 
 def triggered_run(form: ConnectionPage) -> str:
