@@ -117,7 +117,6 @@ def look_at_a_run(form: ConnectionPage, images: Path | None) -> None:
     page.goto(f"/dags/{DAG}/runs/{run_id}/tasks/{TASK}")
     expect(page.get_by_text(" records, ").first).to_be_visible()
     step("the log reports what was written", condition=True)
-    shoot(page, images, "log", (1440, 500))
     page.goto(f"/dags/{DAG}/runs/{run_id}/tasks/{TASK}/xcom")
     expect(page.get_by_text("s3://").first).to_be_visible()
     expand = page.get_by_label("Expand all").first
@@ -125,10 +124,10 @@ def look_at_a_run(form: ConnectionPage, images: Path | None) -> None:
         expand.click()
     expect(page.get_by_text("duplicates_dropped").first).to_be_visible()
     step("the XCom is the URI and the summary", condition=True)
-    shoot(page, images, "xcom", (1240, 900))
+    shoot(page, images, "xcom", (1440, 900), page.get_by_role("table").last)
     page.goto(f"/dags/{DAG}/runs/{run_id}")
     expect(page.get_by_text("read_again").first).to_be_visible()
-    shoot(page, images, "run", (1240, 620))
+    shoot(page, images, "run", (1440, 720), page.get_by_role("table").last)
 
 
 def triggered_run(form: ConnectionPage) -> str:
