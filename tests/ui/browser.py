@@ -127,7 +127,7 @@ def look_at_a_run(form: ConnectionPage, images: Path | None) -> None:
     shoot(page, images, "xcom", (1440, 900), page.get_by_role("table").last)
     page.goto(f"/dags/{DAG}/runs/{run_id}")
     expect(page.get_by_text("read_again").first).to_be_visible()
-    shoot(page, images, "run", (1440, 720), page.get_by_role("table").last)
+    shoot(page, images, "run", (1660, 720), page.get_by_role("table").last)
 
 
 def triggered_run(form: ConnectionPage) -> str:
