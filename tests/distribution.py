@@ -39,7 +39,7 @@ def problems(folder: Path, package: set[str]) -> Iterator[str]:
     yield from (f"The wheel lacks {name}." for name in sorted(package - set(names)))
     yield from (f"The wheel holds {name}." for name in sorted(set(names) - metadata - package))
     if not any(name.endswith("/LICENSE") for name in metadata):
-        yield "The wheel lacks the licence."
+        yield "The wheel lacks the license."
     if not _provider_info_can_be_read(wheel):
         yield "Airflow would not find the provider in the wheel."
     with tarfile.open(source) as archive:

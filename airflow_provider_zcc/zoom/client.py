@@ -83,13 +83,13 @@ _REMEDIES = {
     (401, 1001): "Check that the owner of the OAuth app is a user of the account.",
     (401, 1601): "Give the owner of the OAuth app a role with access to Contact Center reports.",
     (403, 9001): "Give the owner of the OAuth app a Contact Center role with the engagement privileges.",
-    (403, 1022): "Assign a Contact Center licence to the owner of the OAuth app.",
+    (403, 1022): "Assign a Contact Center license to the owner of the OAuth app.",
     (404, 1201): "Check queue_id.",
     (404, 1001): "Check user_id.",
 }
 _DEFAULT_REMEDIES = {
     401: "Check the OAuth app and the role of its owner.",
-    403: "Check the OAuth app, the role of its owner and its Contact Center licence.",
+    403: "Check the OAuth app, the role of its owner and its Contact Center license.",
     404: "Check the connection's host: it has to end with the API's version, as in https://api.zoom.us/v2.",
 }
 

@@ -3,7 +3,7 @@
 ::
 
     ZoomError
-    ├── PermanentError           do not retry: a person has to correct credentials, scope, role, licence or query
+    ├── PermanentError           do not retry: a person has to correct credentials, scope, role, license or query
     │   ├── InvalidQuery         correct the interval or the filter that it names; nothing was sent
     │   └── InvalidSettings      correct the field of the connection that it names; nothing was sent
     ├── TransientError           retry later: an outage, or an unreadable response; the client has retried already
@@ -51,7 +51,7 @@ class ZoomError(Exception):
 
 
 class PermanentError(ZoomError):
-    """Retrying cannot help: credentials, scope, role, licence or the query must change."""
+    """Retrying cannot help: credentials, scope, role, license or the query must change."""
 
 
 class InvalidQuery(PermanentError, ValueError):

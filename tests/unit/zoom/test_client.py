@@ -93,7 +93,7 @@ EXPIRED = {"code": 300, "message": "The next page token is invalid or expired."}
         (400, {"code": 4711, "message": WORDS}, PermanentError, SCOPES[0]),
         (400, {"code": 300, "message": WORDS}, PermanentError, "Correct the query"),
         (401, {"code": 1001, "message": WORDS}, PermanentError, "user of the account"),
-        (403, {"code": 1022, "message": WORDS}, PermanentError, "Assign a Contact Center licence"),
+        (403, {"code": 1022, "message": WORDS}, PermanentError, "Assign a Contact Center license"),
         (404, {"code": 1201, "message": WORDS}, PermanentError, "Check queue_id"),
         (405, {"code": 300, "message": WORDS}, PermanentError, "Correct the query"),
         (404, "<html>Not Found</html>", PermanentError, "Check the connection's host"),
