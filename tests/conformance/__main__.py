@@ -22,11 +22,10 @@ from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.zoom.errors import ZoomError
 from tests.conformance.account import Account, Ended
 from tests.conformance.probes import PROBES, Seen, page_token_life
-from tests.conformance.scrub import Scrubber
+from tests.conformance.scrub import scrub
 
-#: At most, with the connection's test and the newer token's request.
+#: At most, with that of the connection's test.
 REQUESTS = 22
-VERDICTS = {True: "confirmed", False: "different", None: "not enough data"}
 
 
 def main(file: Path, *, waits: bool = False) -> int:
@@ -34,56 +33,62 @@ def main(file: Path, *, waits: bool = False) -> int:
     if "AIRFLOW_CONN_ZCC_DEFAULT" not in os.environ:
         print("Set AIRFLOW_CONN_ZCC_DEFAULT to a connection of type zcc: see CONTRIBUTING.md.")
         return 2
+    hook = ZoomContactCenterHook()
     try:
-        settings = settings_from(BaseHook.get_connection("zcc_default"))
+        account = Account(hook, settings_from(BaseHook.get_connection("zcc_default")))
         print(
-            f"{settings.api_url}, account {settings.credentials.account_id[:3]}***. At most {REQUESTS + 4 * waits} GET "
-            f"requests, up to {settings.requests_per_second:g}/s, and more if some are throttled. Nothing is changed.",
+            f"{account.url}, account {account.settings.credentials.account_id[:3]}***. At most {REQUESTS + 4 * waits} "
+            f"GET requests, up to {hook.requests_per_second:g}/s. Nothing is changed.",
             flush=True,
         )
-        works, message = ZoomContactCenterHook().test_connection()
+        works, message = hook.test_connection()
         print(message, flush=True)
         if not works:
             return 2
-        account = Account(settings)
-        rows = [row_of(account, probe) for probe in [page_token_life] * waits + PROBES]
+        rows = [row_of(account, probe) for probe in [*PROBES, *[page_token_life] * waits]]
     except ZoomError as error:
         print(f"No result: {error}")
         return 2
     names = ("what", "believed", "seen", "evidence", "verdict")
     print("", tabulate(rows, names, tablefmt="github", disable_numparse=True), "", sep="\n")
     verdicts = [verdict for *_, verdict in rows]
-    print(", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS.values()))
+    print(
+        ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("confirmed", "different", "not enough data"))
+    )
     save(account, file)
-    print(f"{len(account.exchanges)} responses, scrubbed: {file}")
-    return int("different" in verdicts)
+    print(f"{len(account.exchanges)} responses, scrubbed, in the lines that evidence names: {file}")
+    if different := [what for what, *_, verdict in rows if verdict == "different"]:
+        print(f"Zoom differs: {', '.join(different)}. What to change: see CONTRIBUTING.md.")
+    return int(bool(different))
 
 
 def row_of(account: Account, probe: Callable[[Account], Seen]) -> tuple[str, ...]:
     """Run a probe, and return its row of the table."""
     account.used = set()
     try:
-        verdict, seen = probe(account)
+        confirmed, seen = probe(account)
+        verdict = "confirmed" if confirmed else "different"
     except Ended as ended:
         verdict, seen = ended.args
     except (LookupError, TypeError, ValueError) as error:
-        verdict, seen = False, f"a response that cannot be read ({type(error).__name__})"
+        verdict, seen = "different", f"a response that cannot be read ({type(error).__name__})"
     evidence = ", ".join(map(str, sorted(account.used))) or f"1-{len(account.exchanges)}"
-    seen = f"needed: {seen}" if verdict is None else seen
-    return probe.__name__.replace("_", " "), str(probe.__doc__).rstrip("."), seen, evidence, VERDICTS[verdict]
+    return probe.__name__.replace("_", " "), str(probe.__doc__).rstrip("."), seen, evidence, verdict
 
 
 def save(account: Account, file: Path) -> None:
     """Write a line for each exchange, in the order of their numbers."""
-    scrub, host = Scrubber().scrub, urlsplit(account.settings.api_url).hostname
-    lines = []
-    for exchange in account.exchanges:
-        params = scrub(exchange.params | {"page_size": int(exchange.params["page_size"])})
-        headers = {name: value for name, value in exchange.headers.items() if "ratelimit" in name.lower()}
-        saved = {"host": host, "params": params, "status": exchange.status, "headers": headers}
-        lines.append(json.dumps(saved | {"body": scrub(exchange.body)}) + "\n")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(lines))
+    with file.open("w") as lines:
+        for exchange in account.exchanges:
+            saved = {
+                "host": urlsplit(account.url).hostname,
+                "params": scrub(exchange.params | {"page_size": int(exchange.params["page_size"])}),
+                "status": exchange.status,
+                "headers": {name: value for name, value in exchange.headers.items() if "ratelimit" in name.lower()},
+                "body": scrub(exchange.body),
+            }
+            lines.write(json.dumps(saved) + "\n")
 
 
 if __name__ == "__main__":

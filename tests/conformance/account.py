@@ -1,16 +1,16 @@
-"""Sends the requests of the probes, and keeps what Zoom returned."""
+"""Sends the requests of the probes, with the session of the hook, and keeps what Zoom returned."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-from airflow_provider_zcc.zoom.client import ZoomClient
-from airflow_provider_zcc.zoom.errors import PageTokenExpired, PermanentError
-from airflow_provider_zcc.zoom.http import Response, error_body
-from airflow_provider_zcc.zoom.query import PATH
+from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
+from airflow_provider_zcc.zoom.errors import TransientError
+from airflow_provider_zcc.zoom.http import error_body, send
 from airflow_provider_zcc.zoom.settings import Settings
 from tests.conformance.scrub import plain_words
 
@@ -20,10 +20,16 @@ OFFSET = timezone(timedelta(hours=5, minutes=30))
 
 
 class Ended(Exception):
-    """Ends a probe: with its verdict, and with what was seen or is needed."""
+    """Ends a probe: with its verdict, and what was seen."""
 
 
-@dataclass(frozen=True, eq=False)
+def need(found: object, what: str) -> None:
+    """End the probe if nothing is found."""
+    if not found:
+        raise Ended("not enough data", f"the account lacks {what}")
+
+
+@dataclass(frozen=True)
 class Exchange:
     """One request and its response."""
 
@@ -40,40 +46,32 @@ class Exchange:
     @property
     def records(self) -> list[dict[str, Any]]:
         if self.status != 200:
-            raise Ended(False, self.error)  # noqa: FBT003
+            raise Ended("different", self.error)
         return list(self.body["engagements"])
 
 
-def lasted(record: dict[str, Any]) -> bool:
-    return (record.get("end_time") or "") > record["start_time"]
-
-
-class Account(ZoomClient):
-    """A client that keeps its exchanges.
+class Account:
+    """The account that a connection leads to.
 
     :ivar last: end of the 28 days that are looked at; after it, engagements may still arrive.
     :ivar used: numbers of the exchanges that the present probe looks at.
     """
 
-    def __init__(self, settings: Settings, **more: Any) -> None:
-        super().__init__(settings, **more)
-        self.settings, self.last = settings, datetime.now(UTC).replace(microsecond=0) - DAY
+    def __init__(self, hook: ZoomContactCenterHook, settings: Settings) -> None:
+        self.settings, self.url, self.session = settings, hook.engagements_url, hook.get_conn()
+        self.last = datetime.now(UTC).replace(microsecond=0) - DAY
         self.exchanges: list[Exchange] = []
         self.used: set[int] = set()
 
-    def _learn_limit(self, response: Response) -> int | None:
-        self._response = response
-        return super()._learn_limit(response)
-
     def request(self, params: dict[str, str]) -> Exchange:
-        """Send a request, and keep the response even if it is an error."""
-        try:
-            self.get(PATH, list(params.items()), bytes)
-        except (PermanentError, PageTokenExpired) as error:
-            if error.status is None:
-                raise
-        number, response = len(self.exchanges) + 1, self._response
+        """Send a request, and keep its response, which may be an error."""
+        time.sleep(1 / self.settings.requests_per_second)
+        response = send(self.session, "GET", self.url, params=params, timeout=self.settings.timeout)
+        if response.status == 429 or response.status >= 500:
+            raise TransientError(f"Zoom is throttling or unavailable (HTTP {response.status}). Try again later.")
+        number = len(self.exchanges) + 1
         self.exchanges.append(Exchange(number, params, response.status, response.headers, error_body(response)))
+        self.used.add(number)
         return self.exchanges[-1]
 
     def range(self, first: datetime, last: datetime, zone: Any = UTC, *, offset: bool = False, **more: Any) -> Exchange:
@@ -84,8 +82,7 @@ class Account(ZoomClient):
         )
         query = {"page_size": 100, "timezone": zone, "from": start, "to": end, **more}
         params = {name: str(value) for name, value in query.items()}
-        known = [exchange for exchange in self.exchanges if exchange.params == params]
-        exchange = known[0] if known else self.request(params)
+        [exchange] = [known for known in self.exchanges if known.params == params] or [self.request(params)]
         self.used.add(exchange.number)
         return exchange
 
@@ -97,8 +94,7 @@ class Account(ZoomClient):
     def pivot(self) -> dict[str, Any]:
         """The engagement that most probes look for: one that lasted, and shares its second with few others."""
         records = self.survey().records
-        if not records:
-            raise Ended(None, "an engagement in the last 28 days")
+        need(records, "an engagement in the last 28 days")
         starts = [record["start_time"] for record in records]
         return min(records, key=lambda record: (not lasted(record), starts.count(record["start_time"])))
 
@@ -109,21 +105,9 @@ class Account(ZoomClient):
 
     def start_of_pivot(self, exchange: Exchange) -> str:
         """Return the start of the pivot as a response has it; nothing if that does not list it."""
-        for record in exchange.records:
-            if record["engagement_id"] == self.pivot["engagement_id"]:
-                return str(record["start_time"])
-        if exchange.body.get("next_page_token"):
-            raise Ended(None, "a second with fewer than 100 engagements")
-        return ""
+        starts = {record["engagement_id"]: record["start_time"] for record in exchange.records}
+        return str(starts.get(self.pivot["engagement_id"], ""))
 
-    def pages(self) -> list[Exchange]:
-        """Request the ten newest engagements of the survey with a page size of 1, and then all pages of 4."""
-        newest = sorted(datetime.fromisoformat(record["start_time"]) for record in self.survey().records)[-10:]
-        if len(newest) < 2:
-            raise Ended(None, "two engagements in the last 28 days")
-        pages = [self.range(newest[0], newest[-1], page_size=size) for size in (1, 4)]
-        while pages[-1].records and (token := pages[-1].body.get("next_page_token")):
-            if len(pages) == 6:
-                raise Ended(None, "a range with 2 to 20 engagements")
-            pages.append(self.range(newest[0], newest[-1], page_size=4, next_page_token=token))
-        return pages
+
+def lasted(record: dict[str, Any]) -> bool:
+    return (record.get("end_time") or "") > record["start_time"]

@@ -1,203 +1,192 @@
 """What is believed of Zoom, and how to find out.
 
-A probe is a function whose docstring is the belief. It returns True if Zoom confirms it, False if Zoom differs, None if
-there is not enough data; and what was seen, which is nothing that belongs to a person or the account.
+A probe is a function whose docstring is the belief. It returns whether Zoom confirms it, and what was seen, which is
+nothing that belongs to a person or the account.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
 from zoneinfo import ZoneInfo
 
 from openapi_schema_validator import OAS31Validator
 
 from airflow_provider_zcc.zoom.http import quote
 from airflow_provider_zcc.zoom.oauth import TokenSource
-from tests.conformance.account import DAY, SECOND, Account, Ended, Exchange, lasted
-from tests.conformance.scrub import TIME, VALUES
+from tests.conformance.account import DAY, SECOND, Account, Exchange, lasted, need
+from tests.conformance.scrub import KEYS, TIME
 from tests.contract.contract import DESCRIPTION, LISTING
 
-Seen = tuple[bool | None, str]
+Seen = tuple[bool, str]
 #: Without daylight saving: each of its local times is one instant.
 PHOENIX = ZoneInfo("America/Phoenix")
-#: The description, without what it does not name.
-CLOSED = json.loads(json.dumps(DESCRIPTION).replace('"properties":', '"additionalProperties": false, "properties":'))
 
 
 def bounds(zoom: Account) -> Seen:
-    """Both are inclusive, to the second."""
+    """`from` and `to` are both inclusive, to the second."""
     ranges = {"at `from`": (0, 1), "at `to`": (-1, 0), "1 s before `from`": (1, 2), "1 s after `to`": (-2, -1)}
-    listed = [words for words, seconds in ranges.items() if zoom.start_of_pivot(zoom.around(*seconds))]
-    return listed == ["at `from`", "at `to`"], f"listed: {', '.join(listed)}; not: {', '.join(ranges.keys() - listed)}"
+    listed = [place for place, seconds in ranges.items() if zoom.start_of_pivot(zoom.around(*seconds))]
+    others = [place for place in ranges if place not in listed]
+    return listed == ["at `from`", "at `to`"], f"listed: {', '.join(listed)}; not listed: {', '.join(others)}"
 
 
 def filtered_time(zoom: Account) -> Seen:
-    """It is start_time, not end_time."""
-    if not lasted(zoom.pivot):
-        raise Ended(None, "an engagement that lasted")
+    """`from` and `to` select by start_time, not by end_time."""
+    need(lasted(zoom.pivot), "an engagement that lasted")
     end = datetime.fromisoformat(zoom.pivot["end_time"])
     ranges = {"start_time": zoom.around(0, 1), "end_time": zoom.range(end, end + SECOND)}
     listed = [name for name, exchange in ranges.items() if zoom.start_of_pivot(exchange)]
-    return listed == ["start_time"], f"listed by {' and '.join(listed)}"
+    return listed == ["start_time"], f"listed by {' and by '.join(listed) or 'neither'}"
 
 
 def literal_z(zoom: Account) -> Seen:
-    """`…Z` is local time of `timezone`, in requests and responses."""
+    """`…Z` is local time of `timezone`, in requests and in responses."""
     return _is_local(zoom, zoom.around(0, 1, PHOENIX), "Z")
 
 
 def offset_form(zoom: Account) -> Seen:
-    """A request's offset decides; a response has local time of `timezone`."""
+    """An offset in `from` decides; the response has local time of `timezone`."""
     return _is_local(zoom, zoom.around(0, 1, PHOENIX, offset=True), "Z", "-07:00")
+
+
+def _is_local(zoom: Account, exchange: Exchange, *endings: str) -> Seen:
+    start, written = datetime.fromisoformat(zoom.pivot["start_time"]), zoom.start_of_pivot(exchange)
+    expected = [f"{start.astimezone(PHOENIX):%Y-%m-%dT%H:%M:%S}{ending}" for ending in endings]
+    seen = f"what started {start:%H:%M:%S} UTC is {_time(written) if written else 'not listed'}"
+    return written in expected, f"{seen}, from {exchange.params['from']}, timezone {PHOENIX}"
 
 
 def order(zoom: Account) -> Seen:
     """Newest first (the package accepts any order)."""
     starts = [record["start_time"] for record in zoom.survey().records]
-    if len(set(starts)) < 3:
-        raise Ended(None, "three engagements in the last 28 days")
+    need(len(set(starts)) > 2, "three engagements in the last 28 days")
     falls = starts == sorted(starts, reverse=True)
     return falls, "newest first" if falls else "oldest first" if starts == sorted(starts) else "no order by start_time"
 
 
 def total(zoom: Account) -> Seen:
     """total_records counts all pages, on each page, for any page_size."""
-    first, *pages = zoom.pages()
-    totals = [page.body["total_records"] for page in (first, *pages)]
+    newest = sorted(datetime.fromisoformat(record["start_time"]) for record in zoom.survey().records)[-10:]
+    need(len(newest) > 1, "two engagements in the last 28 days")
+    single, *pages = (zoom.range(newest[0], newest[-1], page_size=size) for size in (1, 4))
+    while pages[-1].records and (token := pages[-1].body.get("next_page_token")):
+        need(len(pages) < 6, "a range with 2 to 20 engagements")
+        pages.append(zoom.request(pages[0].params | {"next_page_token": token}))
+    totals = [page.body["total_records"] for page in (single, *pages)]
     found = len({record["engagement_id"] for page in pages for record in page.records})
-    return set(totals) == {found}, f"{quote(totals)}; {found} engagements on {len(pages)} pages"
-
-
-def echo(zoom: Account) -> Seen:
-    """`from` and `to` are echoed as they were sent."""
-    exchanges = [zoom.survey(), *(zoom.around(0, 1, PHOENIX, offset=offset) for offset in (False, True))]
-    pairs = [(exchange.params[name], exchange.body.get(name)) for exchange in exchanges for name in ("from", "to")]
-    changed = [f"{sent} as {_time(echoed)}" for sent, echoed in pairs if sent != echoed]
-    return not changed, ", ".join(changed) or f"{len(pairs)} times, unchanged"
+    return set(totals) == {found}, f"total_records {quote(totals)}; {found} engagements on {len(pages)} pages"
 
 
 def page_size(zoom: Account) -> Seen:
-    """At most 100: 101 is rejected, or returns 100."""
+    """At most 100: page_size=101 is rejected, or returns 100."""
     exchange = zoom.survey(page_size=101)
     if exchange.status != 200:
         return _is_rejected(exchange)
-    if len(exchange.records) < 100:
-        raise Ended(None, "101 engagements in 28 days")
+    need(len(exchange.records) >= 100, "101 engagements in 28 days")
     return len(exchange.records) == 100, f"{len(exchange.records)} engagements"
 
 
 def longest_range(zoom: Account) -> Seen:
-    """28 days are accepted, 40 are rejected with 300."""
-    return _is_rejected(zoom.range(zoom.last - 40 * DAY, zoom.last), accepted=zoom.survey())
+    """28 days are accepted, 40 are rejected with code 300."""
+    need(zoom.survey().records, "an engagement in the last 28 days")
+    return _is_rejected(zoom.range(zoom.last - 40 * DAY, zoom.last))
 
 
 def unknown_timezone(zoom: Account) -> Seen:
-    """It is rejected with 300."""
+    """It is rejected with code 300."""
     return _is_rejected(zoom.survey(timezone="Mars/Olympus"))
 
 
 def unknown_page_token(zoom: Account) -> Seen:
-    """It is rejected with 300 and "next page token"."""
+    """It is rejected with code 300 and "next page token"."""
     return _is_rejected(zoom.survey(next_page_token="unknown"), "next page token")
 
 
-def open_engagements(zoom: Account) -> Seen:
-    """They are not listed before they end."""
-    recent = zoom.range(zoom.last + DAY - 3_600 * SECOND, zoom.last + DAY)
-    now = f"{parsedate_to_datetime(recent.headers['Date']):%Y-%m-%dT%H:%M:%SZ}"
-    if not recent.records:
-        raise Ended(None, "an engagement in the last hour")
-    latest = max(record.get("end_time") or "never" for record in recent.records)
-    return latest <= now, f"the latest of {len(recent.records)} ended {_time(latest)}, listed {now}"
-
-
-def rate_limit_headers(zoom: Account) -> Seen:
-    """If they are sent, they name the limit per second."""
-    found = [exchange.headers for exchange in zoom.exchanges if "X-RateLimit-Type" in exchange.headers]
-    if not found:
-        raise Ended(None, "responses with X-RateLimit-Type")
-    kind, limit, left = (quote(found[-1].get(f"X-RateLimit-{name}")) for name in ("Type", "Limit", "Remaining"))
-    seen = f"{kind}, {limit}, {left} left; in {len(found)} of {len(zoom.exchanges)} responses"
-    return kind == "QPS" and limit.isdigit() and left.isdigit(), seen
-
-
-def several_tokens(zoom: Account) -> Seen:
-    """A new access token leaves the one before valid."""
-    older, params = zoom.session.auth.token(), zoom.survey().params | {"page_size": "1"}
-    Account(zoom.settings, token_source=TokenSource(zoom.settings.credentials)).request(params)
-    zoom.request(params)
-    is_valid = zoom.session.auth.token() == older  # else the client has replaced it
-    return is_valid, f"the older was {'accepted' if is_valid else 'rejected'}"
-
-
-def description(zoom: Account) -> Seen:
-    """Responses are as described in OpenAPI, but for what is new."""
-    found = [place for exchange in zoom.exchanges for place, is_new in violations(exchange) if not is_new]
-    return not found, _counted(found) or f"all {len(zoom.exchanges)} responses"
-
-
-def additions(zoom: Account) -> Seen:
-    """Zoom adds keys, and values of enumerations, without notice."""
-    found = [place for exchange in zoom.exchanges for place, is_new in violations(exchange) if is_new]
-    return True if found else None, _counted(found) or "an engagement with what is not described"
-
-
-PROBES: list[Callable[[Account], Seen]] = [bounds, filtered_time, literal_z, offset_form, order, total, echo, page_size]
-PROBES += [longest_range, unknown_timezone, unknown_page_token, open_engagements, rate_limit_headers]
-PROBES += [several_tokens, description, additions]
-
-
 def page_token_life(zoom: Account) -> Seen:
-    """It is valid after 14 minutes, and not after 16."""
-    first = zoom.pages()[0].params
-    tokens = [zoom.request(first).body["next_page_token"] for _ in range(2)]
+    """A page token is valid after 14 minutes, and not after 16."""
+    params = zoom.survey().params | {"page_size": "1"}
+    tokens = [zoom.request(params).body.get("next_page_token") for _ in range(2)]
+    need(all(tokens), "two engagements in the last 28 days")
+    after_14, after_16 = (params | {"next_page_token": str(token)} for token in tokens)
     time.sleep(14 * 60)
-    valid = zoom.request(first | {"next_page_token": tokens[0]})
+    zoom.request(after_14).records  # noqa: B018  which raises if it was rejected
     time.sleep(2 * 60)
-    return _is_rejected(zoom.request(first | {"next_page_token": tokens[1]}), "next page token", accepted=valid)
+    return _is_rejected(zoom.request(after_16), "next page token")
 
 
-@cache
-def violations(exchange: Exchange) -> list[tuple[str, bool]]:
-    """Return where a response is not as described, and whether that is a key or a value that is new."""
-    described = CLOSED["paths"][LISTING]["get"]["responses"].get(str(exchange.status))
-    schema = described["content"]["application/json"]["schema"] if described else {"not": {}}
-    found: list[tuple[str, bool]] = []
-    for error in OAS31Validator({**schema, "components": CLOSED["components"]}).iter_errors(exchange.body):
-        place, value = re.sub(r"\[\d+\]|^\$\.?", "", error.json_path), error.instance
-        if error.validator == "additionalProperties":
-            new = value.keys() - error.schema["properties"]
-            found += [(f"{place}.{key if re.fullmatch('[a-z0-9_]{,40}', key) else '***'}", True) for key in new]
-        elif isinstance(value, str) and "enum" in [error.validator, *(inner.validator for inner in error.context)]:
-            found.append((f"{place} {value if value in VALUES.get(place.rpartition('.')[2], ()) else '***'}", True))
-        else:
-            found.append((f"{place or f'HTTP {exchange.status}'}: {error.validator}", False))
-    return found
-
-
-def _is_local(zoom: Account, exchange: Exchange, *endings: str) -> Seen:
-    start, written = datetime.fromisoformat(zoom.pivot["start_time"]), zoom.start_of_pivot(exchange)
-    expected = [f"{start.astimezone(PHOENIX):%Y-%m-%dT%H:%M:%S}{ending}" for ending in endings]
-    return written in expected, f"{exchange.params['from']} finds {_time(written) if written else 'nothing'}"
-
-
-def _is_rejected(exchange: Exchange, words: str = "", *, accepted: Exchange | None = None) -> Seen:
-    if accepted and accepted.status != 200:
-        return False, accepted.error
+def _is_rejected(exchange: Exchange, words: str = "") -> Seen:
     if exchange.status == 200:
         return False, f"accepted, from {_time(exchange.body.get('from'))}"
     return exchange.body.get("code") == 300 and words in str(exchange.body.get("message")).lower(), exchange.error
 
 
+def open_engagements(zoom: Account) -> Seen:
+    """An engagement is not listed before it ends."""
+    recent = zoom.range(zoom.last + DAY - 3_600 * SECOND, zoom.last + DAY)
+    now = f"{parsedate_to_datetime(recent.headers['Date']):%Y-%m-%dT%H:%M:%SZ}"
+    need(recent.records, "an engagement in the last hour")
+    latest = max(record.get("end_time") or "never" for record in recent.records)
+    return latest <= now, f"the latest of {len(recent.records)} ended {_time(latest)}, listed at {now}"
+
+
+def echo(zoom: Account) -> Seen:
+    """A response repeats `from` and `to` as they were sent."""
+    pages = [exchange for exchange in zoom.exchanges if exchange.status == 200]
+    pairs = [(page.params[name], page.body.get(name)) for page in pages for name in ("from", "to")]
+    changed = [f"{sent} as {_time(echoed)}" for sent, echoed in pairs if sent != echoed]
+    return not changed, ", ".join(changed) or f"unchanged in {len(pages)} responses"
+
+
+def rate_limit_headers(zoom: Account) -> Seen:
+    """If X-RateLimit headers are sent, they have the limit per second."""
+    found = [exchange for exchange in zoom.exchanges if "X-RateLimit-Type" in exchange.headers]
+    need(found, "responses with X-RateLimit-Type")
+    kind, limit, left = (quote(found[-1].headers.get(f"X-RateLimit-{name}")) for name in ("Type", "Limit", "Remaining"))
+    return kind == "QPS" and limit.isdigit() and left.isdigit(), f"type {kind}, limit {limit}, {left} remaining"
+
+
+def several_tokens(zoom: Account) -> Seen:
+    """A new access token leaves the one before valid."""
+    TokenSource(zoom.settings.credentials).token(zoom.settings.timeout, None)
+    exchange = zoom.survey(page_size=1)
+    return exchange.status == 200, "the older one was accepted" if exchange.status == 200 else exchange.error
+
+
+def description(zoom: Account) -> Seen:
+    """Responses are as `tests/contract` describes them."""
+    found = Counter(place for exchange in zoom.exchanges for place in violations(exchange.status, exchange.body))
+    return not found, ", ".join(f"{place} ({count}x)" for place, count in sorted(found.items())) or "no deviation"
+
+
+def additions(zoom: Account) -> Seen:
+    """Zoom adds keys without notice."""
+    records = [record for exchange in zoom.exchanges for record in exchange.body.get("engagements", ())]
+    found = Counter(key if re.fullmatch("[a-z0-9_]{,40}", key) else "***" for record in records for key in record)
+    new = sorted(found.keys() - KEYS)
+    need(new, "an engagement with a key that is not described")
+    return True, ", ".join(f"{key} ({found[key]}x)" for key in new)
+
+
+PROBES: list[Callable[[Account], Seen]] = [bounds, filtered_time, literal_z, offset_form, order, total, page_size]
+PROBES += [longest_range, unknown_timezone, unknown_page_token, open_engagements, echo, rate_limit_headers]
+PROBES += [several_tokens, description, additions]
+
+
+def violations(status: int, body: object) -> list[str]:
+    """Return where a response is not as described, without what it holds there."""
+    described = DESCRIPTION["paths"][LISTING]["get"]["responses"].get(str(status))
+    schema = described["content"]["application/json"]["schema"] if described else {"not": {}}
+    errors = OAS31Validator({**schema, "components": DESCRIPTION["components"]}).iter_errors(body)
+    return [
+        f"HTTP {status} {'.'.join(filter(str.isidentifier, map(str, error.path)))}: {error.validator}"
+        for error in errors
+    ]
+
+
 def _time(value: object) -> str:
     return str(value) if re.fullmatch(TIME, str(value)) else "***"
-
-
-def _counted(found: list[str]) -> str:
-    return ", ".join(f"{what} ({found.count(what)}x)" for what in sorted(set(found)))
