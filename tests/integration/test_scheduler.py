@@ -13,6 +13,7 @@ import pytest
 from tests.airflow_services import ASSET_TRIGGERED
 from tests.integration.conftest import Components, lineage_of
 from tests.s3_server import S3Server
+from tests.unit.conftest import rejecting
 from tests.zoom_simulator.server import SimulatorServer
 
 #: Those of the sensors that wait until something happens on Zoom's side.
@@ -58,7 +59,7 @@ def waited(
     airflow.wait_until("checks of the triggerer", lambda: stats.api_requests >= 3)
     airflow.kill("triggerer")
     before = stats.api_requests
-    closing.simulator.config.rejection = (403, {"code": 9001, "message": "No permission."})
+    closing.simulator.faults = [rejecting(403, 9001, "No permission.")]
     airflow.start("second-triggerer", "triggerer")
     airflow.wait_until("checks of the second triggerer", lambda: stats.api_requests >= before + 2)
     filling.simulator.__init__(zoom.simulator.engagements)  # type: ignore[misc]

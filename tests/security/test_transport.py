@@ -17,7 +17,6 @@ import requests
 from airflow.providers.common.compat.sdk import Connection
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pytest_mock import MockerFixture
 from urllib3.util import parse_url
 
 from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook, settings_from
@@ -222,7 +221,6 @@ def test_a_redirect_is_not_followed(zoom: SimulatorServer, start_simulator: Star
 def test_each_server_receives_only_what_is_meant_for_it_even_with_a_netrc_file(
     start_zoom: StartZoom,
     connect_zoom: ConnectZoom,
-    mocker: MockerFixture,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -234,11 +232,10 @@ def test_each_server_receives_only_what_is_meant_for_it_even_with_a_netrc_file(
     connect_zoom(tokens, host=f"{api.url}/v2")
     api.simulator._tokens = tokens.simulator._tokens
 
-    responses = mocker.spy(ZoomSimulator, "_reply")
-
     number_read()
 
-    for_token, *for_pages = (call.args[1] for call in responses.call_args_list)
+    [(for_token, _)] = tokens.simulator.stats.exchanges
+    for_pages = [request for request, _ in api.simulator.stats.exchanges]
     [token] = tokens.simulator._tokens
     basic = base64.b64encode(f"{tokens.simulator.config.client_id}:a-secret-for-the-token-url".encode()).decode()
     assert for_token.headers["host"] in tokens.url

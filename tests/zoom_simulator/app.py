@@ -15,8 +15,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl
@@ -50,12 +50,10 @@ class Config:
     """How the simulated account is set up.
 
     :param requests_per_second: throttle more within any second; None for no limit.
-    :param daily_limit: throttle more in all, until the next midnight; None for no limit.
     :param announces_limits: send the ``X-RateLimit-*`` headers.
     :param latency: seconds that a response takes.
     :param page_token_life: seconds that a page token lives.
     :param scopes: what the app was granted.
-    :param rejection: status and body with which the API rejects everybody, say for lack of a role.
     :param order: of the records: ``ascending`` or ``descending`` by start, or ``shuffled``.
     :param offset_times: when ``from`` came with an offset, write times with one, rather than with a literal Z.
     :param history: what happens to engagements after they started, and what time it is.
@@ -65,26 +63,13 @@ class Config:
     client_secret: str = "simulated-secret"
     account_id: str = "simulated-account"
     requests_per_second: int | None = None
-    daily_limit: int | None = None
     announces_limits: bool = True
     latency: float = 0.0
     page_token_life: float = 900.0
     scopes: Sequence[str] = (GRANULAR_SCOPE,)
-    rejection: tuple[int, dict[str, Any]] | None = None
     order: str = "descending"
     offset_times: bool = False
     history: History = field(default_factory=History)
-
-
-@dataclass
-class Stats:
-    """What the simulator has seen of its clients."""
-
-    api_requests: int = 0
-    token_requests: int = 0
-    statuses: Counter[int] = field(default_factory=Counter)
-    queries: deque[list[tuple[str, str]]] = field(default_factory=lambda: deque(maxlen=10_000))
-    user_agents: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -93,12 +78,11 @@ class Response:
 
     status: int
     body: bytes
-    headers: tuple[tuple[str, str], ...] = ()
-    content_type: str = "application/json;charset=UTF-8"
+    headers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def json(cls, status: int, body: object, headers: dict[str, str] | None = None) -> Response:
-        return cls(status, json.dumps(body).encode(), tuple((headers or {}).items()))
+        return cls(status, json.dumps(body).encode(), headers or {})
 
 
 class Rejected(Exception):
@@ -120,6 +104,18 @@ class Request:
     body: bytes
 
 
+@dataclass
+class Stats:
+    """What the simulator has seen of its clients."""
+
+    api_requests: int = 0
+    token_requests: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+    queries: deque[list[tuple[str, str]]] = field(default_factory=lambda: deque(maxlen=10_000))
+    user_agents: set[str] = field(default_factory=set)
+    exchanges: deque[tuple[Request, Response]] = field(default_factory=lambda: deque(maxlen=100))
+
+
 class ZoomSimulator:
     """The application.
 
@@ -135,7 +131,6 @@ class ZoomSimulator:
         self.faults: list[Fault] = []
         self._tokens: dict[str, float] = {}
         self._accepted: deque[float] = deque()
-        self._accepted_today = 0
         self._numbers = lru_cache(maxsize=256)(self._find)
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Any) -> None:
@@ -174,18 +169,12 @@ class ZoomSimulator:
             # A server that is stopped meanwhile need not report it.
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(pause)
-        headers = [
-            ("content-type", response.content_type),
-            ("content-length", str(len(response.body))),
-            *response.headers,
-        ]
-        await send(
-            {
-                "type": "http.response.start",
-                "status": response.status,
-                "headers": [(name.encode(), value.encode()) for name, value in headers],
-            }
-        )
+        general = {"content-type": "application/json;charset=UTF-8", "content-length": str(len(response.body))}
+        response = replace(response, headers=general | response.headers)
+        self.stats.exchanges.append((request, response))
+        self.stats.user_agents.add(request.headers.get("user-agent", ""))
+        headers = [(name.encode(), value.encode()) for name, value in response.headers.items()]
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
         half = 0
         if fault and fault.kind in ("cut", "torn", "stall"):
             half = len(response.body) // 2
@@ -215,7 +204,6 @@ class ZoomSimulator:
 
     def _issue_token(self, request: Request) -> Response:
         config = self.config
-        self.stats.user_agents.add(request.headers.get("user-agent", ""))
         basic = base64.b64encode(f"{config.client_id}:{config.client_secret}".encode()).decode()
         if not hmac.compare_digest(request.headers.get("authorization", ""), f"Basic {basic}"):
             return Response.json(400, {"reason": "Invalid client_id or client_secret", "error": "invalid_client"})
@@ -254,28 +242,21 @@ class ZoomSimulator:
         config, now = self.config, time.monotonic()
         while self._accepted and self._accepted[0] <= now - 1.0:
             self._accepted.popleft()
-        headers = {"X-RateLimit-Category": "Medium"}
-        if config.daily_limit is not None and self._accepted_today >= config.daily_limit:
-            midnight = (datetime.now(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0)
-            headers |= {"X-RateLimit-Type": "Daily-limit", "Retry-After": midnight.strftime("%Y-%m-%dT%H:%M:%SZ")}
-            raise Rejected(429, 429, "You have reached the maximum daily rate limit for this API.", headers)
         if config.requests_per_second is None:
-            self._accepted_today += 1
             return {}
         left = config.requests_per_second - len(self._accepted) - 1
-        if config.announces_limits:
-            headers |= {
-                "X-RateLimit-Type": "QPS",
-                "X-RateLimit-Limit": str(config.requests_per_second),
-                "X-RateLimit-Remaining": str(max(left, 0)),
-            }
-        else:
-            headers = {}
+        headers = {
+            "X-RateLimit-Category": "Medium",
+            "X-RateLimit-Type": "QPS",
+            "X-RateLimit-Limit": str(config.requests_per_second),
+            "X-RateLimit-Remaining": str(max(left, 0)),
+        }
+        if not config.announces_limits:
+            headers.clear()
         if left < 0:
             message = "You have reached the maximum per-second rate limit for this API. Try again later."
             raise Rejected(429, 4001, message, headers)
         self._accepted.append(now)
-        self._accepted_today += 1
         return headers
 
     # List engagements
@@ -283,14 +264,11 @@ class ZoomSimulator:
     def _list_engagements(self, request: Request, fault: Fault | None) -> Response:
         pairs = parse_qsl(request.query, keep_blank_values=True)
         self.stats.queries.append(pairs)
-        self.stats.user_agents.add(request.headers.get("user-agent", ""))
         if request.method != "GET":
             raise Rejected(405, 300, "Request method is not supported.")
         self._authorise(request)
         headers = self._limit()
-        if self.config.rejection:
-            return Response.json(*self.config.rejection, headers)
-        query = Listing(pairs, (self.history.now or datetime.now(UTC)).astimezone(UTC))
+        query = Listing(pairs)
         if fault and fault.kind == "arrival":
             self.engagements.starts.extend(fault.details["starts"])
             self._numbers.cache_clear()
@@ -318,7 +296,7 @@ class ZoomSimulator:
             }
         )
         body = f'{head[:-1]}, "engagements": [{",".join(records)}]}}'
-        return Response(200, body.encode(), tuple(headers.items()))
+        return Response(200, body.encode(), headers)
 
     def _find(
         self,
@@ -356,7 +334,7 @@ class ZoomSimulator:
         if request.path.endswith("/truth"):
             start, end = (datetime.fromisoformat(given[name]) for name in ("start", "end"))
             lines = [line.translate({10: None, 13: None}) + "\n" for line in self.truth(start, end)]
-            return Response(200, "".join(lines).encode(), content_type="application/x-ndjson")
+            return Response(200, "".join(lines).encode())
         if request.path.endswith("/faults"):
             self.faults = [Fault(**fault) for fault in json.loads(request.body)]
             return Response.json(200, {"faults": len(self.faults)})
@@ -377,7 +355,7 @@ class ZoomSimulator:
 class Listing:
     """The parameters of a request, checked as Zoom checks them."""
 
-    def __init__(self, pairs: list[tuple[str, str]], now: datetime) -> None:
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
         values = dict(pairs)
         self.page_token = values.get("next_page_token") or None
         self.page_size = self._page_size(values.get("page_size", "10"))
@@ -386,7 +364,14 @@ class Listing:
             self.clock = ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError):
             raise Rejected(400, 300, f"Timezone does not exist: {self.timezone}.") from None
-        self._read_range(values, now)
+        if not {"from", "to"} <= values.keys():
+            raise Rejected(400, 300, "Invalid field: from and to are required.")
+        self.echoed_from, self.echoed_to = values["from"], values["to"]
+        self.with_offset = not self.echoed_from.endswith("Z")
+        first, last = self._moment(self.echoed_from), self._moment(self.echoed_to)
+        if last > pendulum.instance(first).add(months=1):
+            raise Rejected(400, 300, "The requested report exceeds the 1-month limit.")
+        self.first, self.last = int(first.timestamp()), int(last.timestamp())
         self.wanted = self._filters(pairs)
 
     @staticmethod
@@ -395,38 +380,14 @@ class Listing:
             raise Rejected(400, 300, "Invalid field: page_size.")
         return int(text)
 
-    def _read_range(self, values: dict[str, str], now: datetime) -> None:
-        if "from" not in values:
-            self.with_offset = False
-            self.echoed_from, self.echoed_to = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (now - timedelta(days=1), now))
-            self.first, self.last = int(now.timestamp()) - 86_400, int(now.timestamp())
-            return
-        if "to" not in values:
-            raise Rejected(400, 300, "Invalid field: to is required with from.")
-        first, self.echoed_from = self._moment(values["from"], "T00:00:00Z")
-        last, self.echoed_to = self._moment(values["to"], "T23:59:59Z")
-        self.with_offset = not self.echoed_from.endswith("Z")
-        if last > pendulum.instance(first).add(months=1):
-            raise Rejected(400, 300, "The requested report exceeds the 1-month limit.")
-        self.first, self.last = int(first.timestamp()), int(last.timestamp())
-
-    def _moment(self, text: str, time_of_day: str) -> tuple[datetime, str]:
-        """Read one of the three forms. The Z is a literal: the time is the clock's in the timezone."""
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-            text += time_of_day
-        try:
+    def _moment(self, text: str) -> datetime:
+        """Read one of the two forms. The Z is a literal: the time is the clock's in the timezone."""
+        with suppress(ValueError):
             if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", text):
-                return datetime.fromisoformat(text[:-1]).replace(tzinfo=self.clock), text
+                return datetime.fromisoformat(text[:-1]).replace(tzinfo=self.clock)
             if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", text):
-                return datetime.fromisoformat(text), text
-        except ValueError:
-            pass
-        raise Rejected(
-            400,
-            300,
-            "The time and date must be in yyyy-mm-dd or ISO 8601 format "
-            "(yyyy-MM-dd'T'HH:mm:ss'Z' or yyyy-MM-dd'T'HH:mm:ss'TZD').",
-        )
+                return datetime.fromisoformat(text)
+        raise Rejected(400, 300, "The time and date must be in ISO 8601 format.")
 
     @staticmethod
     def _filters(pairs: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
@@ -471,7 +432,7 @@ def _with_fault(response: Response, fault: Fault | None) -> Response:
         body = (
             body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
         )
-        return Response(fault.details["status"], body, tuple(fault.details.get("headers", {}).items()))
+        return Response(fault.details["status"], body, fault.details.get("headers", {}))
     if fault and fault.kind == "page" and response.status == 200:
         # Unless they are what is replaced, the records keep their bytes.
         head, found, records = response.body.partition(b', "engagements": ')

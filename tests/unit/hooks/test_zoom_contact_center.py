@@ -17,8 +17,16 @@ from airflow_provider_zcc.hooks.zoom_contact_center import ZoomContactCenterHook
 from airflow_provider_zcc.zoom.errors import ConnectionFailed, InvalidQuery, InvalidSettings, TransientError, ZoomError
 from tests.airflow_version import AIRFLOW
 from tests.conftest import StartSimulator
-from tests.unit.conftest import END, QUIET, START, ConnectZoom, StartZoom, hours_from_now, no_request_was_sent
-from tests.zoom_simulator.app import Config
+from tests.unit.conftest import (
+    END,
+    QUIET,
+    START,
+    ConnectZoom,
+    StartZoom,
+    hours_from_now,
+    no_request_was_sent,
+    rejecting,
+)
 from tests.zoom_simulator.data import Engagements
 from tests.zoom_simulator.faults import Fault
 from tests.zoom_simulator.server import SimulatorServer
@@ -159,19 +167,19 @@ class TestTheTestButton:
         assert (stats.api_requests, stats.token_requests) == (3, 2)
 
     @pytest.mark.parametrize(
-        ("changes", "config", "problem"),
+        ("changes", "faults", "problem"),
         [
-            ({"password": "wrong"}, {}, "Invalid client_id or client_secret"),
-            ({"login": ""}, {}, "login (Client ID)"),
-            ({"host": NOBODY}, {}, "connection refused"),
-            ({}, {"scopes": ["user:read"]}, "contact_center:read:list_engagements:admin"),
-            ({}, {"rejection": (503, {})}, "status page"),
+            ({"password": "wrong"}, [], "Invalid client_id or client_secret"),
+            ({"login": ""}, [], "login (Client ID)"),
+            ({"host": NOBODY}, [], "connection refused"),
+            ({}, [rejecting(400, 4711, "Invalid access token")], "contact_center:read:list_engagements:admin"),
+            ({}, [rejecting(503, 0, "")], "status page"),
         ],
     )
     def test_it_reports_the_problem_and_no_connection_because_airflow_tests_it_under_another_id(
-        self, zoom: SimulatorServer, connect_zoom: ConnectZoom, changes: Any, config: dict[str, Any], problem: str
+        self, zoom: SimulatorServer, connect_zoom: ConnectZoom, changes: Any, faults: list[Fault], problem: str
     ):
-        zoom.simulator.config = Config(**config)
+        zoom.simulator.faults = faults
         connect_zoom(zoom, **changes)
         works, message = ZoomContactCenterHook().test_connection()
         assert (works, problem in message, "zcc_default" in message) == (False, True, False)
