@@ -106,7 +106,9 @@ class Account:
     def start_of_pivot(self, exchange: Exchange) -> str:
         """Return the start of the pivot as a response has it; nothing if that does not list it."""
         starts = {record["engagement_id"]: record["start_time"] for record in exchange.records}
-        return str(starts.get(self.pivot["engagement_id"], ""))
+        pivot = self.pivot["engagement_id"]
+        need(pivot in starts or len(starts) < 100, "a second with fewer engagements than a page")
+        return str(starts.get(pivot, ""))
 
 
 def lasted(record: dict[str, Any]) -> bool:

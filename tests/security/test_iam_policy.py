@@ -61,94 +61,84 @@ def _as_list(actions: str | list[str]) -> list[str]:
     return [actions] if isinstance(actions, str) else actions
 
 
-def as_user_with(policy: Policy, s3_server: S3Server, bucket: Bucket) -> dict[str, Any]:
-    """Create a user who may do what a policy says, and return the Airflow connection that acts as this user."""
-    text = json.dumps(policy).replace(f":::{BUCKET}", f":::{bucket.name}")
-    iam = boto3.client("iam", endpoint_url=s3_server.url, region_name="us-east-1", **ADMINISTRATOR)
-    name = f"user-{uuid4()}"
-    iam.create_user(UserName=name)
-    iam.put_user_policy(UserName=name, PolicyName="engagements", PolicyDocument=text)
-    key = iam.create_access_key(UserName=name)["AccessKey"]
-    return s3_server.connection | {"login": key["AccessKeyId"], "password": key["SecretAccessKey"]}
+#: Three days, whose upload has several parts.
+LARGE = {"start": END - timedelta(days=3), "max_concurrency": 2}
+PUT, ABORT, GET, LIST = "s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket"
+#: What the operator does with S3: its arguments, what is in the bucket before, its error, the actions that this takes.
+CASES: dict[str, tuple[dict[str, Any], dict[str, bytes], str, set[str]]] = {
+    "single put": ({}, {}, "", {LIST, GET, PUT}),
+    "object replaced": ({}, {KEY: b"old"}, "", {LIST, GET, PUT}),
+    "without a manifest": ({"manifest": False}, {KEY: b"old"}, "", {LIST, PUT}),
+    "object kept": ({"replace": False}, {KEY: b"old"}, "exists", {LIST, GET}),
+    "multipart upload": (LARGE, {}, "", {LIST, GET, PUT}),
+    "upload aborted": (LARGE, {KEY: b"old"}, "No more", {LIST, GET, PUT, ABORT}),
+}
 
 
-Run = Callable[..., set[str]]
+Do = Callable[[str, Policy], set[str]]
 
 
 @pytest.fixture
-def run(s3_server: S3Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Run:
-    """Run the operator as a user who has a policy, and return the calls to S3 that were made."""
+def do(
+    s3_server: S3Server,
+    bucket: Bucket,
+    start_zoom: StartZoom,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> Do:
+    """Do one of the CASES as a user who has a policy, and return the actions that its calls to S3 took."""
 
-    def run(policy: Policy, *, fails_with: str = "", **arguments: Any) -> set[str]:
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(as_user_with(policy, s3_server, bucket)))
-        chosen = {"s3_bucket": bucket.name, "s3_key": KEY, "start": START, "end": END, "deferrable": False} | arguments
-        task = EngagementsToS3Operator(task_id="task", **chosen)
+    def do(case: str, policy: Policy) -> set[str]:
+        arguments, objects, fails_with, _ = CASES[case]
+        chosen = {"start": START, "end": END} | arguments
+        zoom = start_zoom(Engagements.of_a_contact_centre(18_000, 3, end=END) if "start" in arguments else None)
+        if case == "upload aborted":
+            # By then more has been read than one part of an upload holds.
+            zoom.simulator.faults = [rejecting(400, 300, fails_with, after=150)]
+        for key, body in objects.items():
+            bucket.put(key, body)
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(s3_server.connection | key_of_user_with(policy)))
+        task = EngagementsToS3Operator(task_id="task", s3_bucket=bucket.name, s3_key=KEY, deferrable=False, **chosen)
         caplog.clear()
         expected = pytest.raises(AirflowFailException, match=fails_with) if fails_with else nullcontext()
         with caplog.at_level(logging.DEBUG, "botocore.endpoint"), enable_iam_authentication(), expected:
             task.execute(context_of())
-        found = (re.match(r"Making request for OperationModel\(name=(\w+)\)", line) for line in caplog.messages)
-        return {match[1] for match in found if match}
-
-    return run
-
-
-#: Three days, whose upload has several parts.
-LARGE = {"start": END - timedelta(days=3), "max_concurrency": 2}
-PUT, ABORT, GET, LIST = "s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket"
-#: What the operator does with S3: its arguments, what is in the bucket before, and the actions that this takes.
-CASES: dict[str, tuple[dict[str, Any], dict[str, bytes], set[str]]] = {
-    "single put": ({}, {}, {LIST, GET, PUT}),
-    "object replaced": ({}, {KEY: b"old"}, {LIST, GET, PUT}),
-    "without a manifest": ({"manifest": False}, {KEY: b"old"}, {LIST, PUT}),
-    "object kept": ({"replace": False, "fails_with": "exists"}, {KEY: b"old"}, {LIST, GET}),
-    "multipart upload": (LARGE, {}, {LIST, GET, PUT}),
-    "upload aborted": (LARGE | {"fails_with": "No more"}, {KEY: b"old"}, {LIST, GET, PUT, ABORT}),
-}
-
-
-@pytest.fixture
-def do(bucket: Bucket, start_zoom: StartZoom, run: Run) -> Callable[..., set[str]]:
-    """Do one of the CASES under a policy, and return the actions that its calls to S3 took."""
-
-    def do(case: str, policy: Policy) -> set[str]:
-        arguments, objects, _ = CASES[case]
-        large = LARGE["start"] == arguments.get("start")
-        zoom = start_zoom(Engagements.of_a_contact_centre(18_000, 3, end=END) if large else None)
-        if case == "upload aborted":
-            # By then more has been read than one part of an upload holds.
-            zoom.simulator.faults = [rejecting(400, 300, "No more.", after=150)]
-        for key, body in objects.items():
-            bucket.put(key, body)
-        calls = run(policy, **arguments)
-        if "fails_with" in arguments:
+        if fails_with:
             assert bucket.body(KEY) == objects[KEY]
         else:
-            count = len(zoom.simulator.truth(arguments.get("start", START), END))
-            assert bucket.body(KEY).count(b"\n") == count
+            assert bucket.body(KEY).count(b"\n") == len(zoom.simulator.truth(chosen["start"], END))
         assert bucket.unfinished_uploads() == []
+        calls = re.findall(r"Making request for OperationModel\(name=(\w+)\)", caplog.text)
         return {ACTION_OF_CALL[call] for call in calls}
+
+    def key_of_user_with(policy: Policy) -> dict[str, str]:
+        text = json.dumps(policy).replace(f":::{BUCKET}", f":::{bucket.name}")
+        iam = boto3.client("iam", endpoint_url=s3_server.url, region_name="us-east-1", **ADMINISTRATOR)
+        name = f"user-{uuid4()}"
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="engagements", PolicyDocument=text)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return {"login": key["AccessKeyId"], "password": key["SecretAccessKey"]}
 
     return do
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_documented_policy_is_enough_for_what_the_operator_does(do: Callable[..., set[str]], case: str) -> None:
-    assert do(case, documented_policy()) == CASES[case][2]
+def test_the_documented_policy_is_enough_for_what_the_operator_does(do: Do, case: str) -> None:
+    assert do(case, documented_policy()) == CASES[case][-1]
 
 
 @pytest.mark.parametrize(
-    ("case", "action"), [(case, action) for case, (_, _, needed) in CASES.items() for action in sorted(needed - {LIST})]
+    ("case", "action"), [(case, action) for case, (*_, needed) in CASES.items() for action in sorted(needed - {LIST})]
 )
-def test_each_action_of_the_policy_is_needed(do: Callable[..., set[str]], case: str, action: str) -> None:
+def test_each_action_of_the_policy_is_needed(do: Do, case: str, action: str) -> None:
     with pytest.raises((AirflowException, AssertionError)):
         do(case, documented_policy(without=action))
 
 
-def test_an_error_names_the_action_that_a_role_lacks(start_zoom: StartZoom, run: Run) -> None:
-    start_zoom()
+def test_an_error_names_the_action_that_a_role_lacks(do: Do) -> None:
     with pytest.raises(AirflowException, match="s3:GetObject"):
-        run(documented_policy(without="s3:GetObject"))
+        do("single put", documented_policy(without="s3:GetObject"))
 
 
 def test_the_document_explains_each_action_of_its_policy_and_no_other() -> None:

@@ -49,17 +49,8 @@ NOTES = (
 )
 
 
-@dataclass(frozen=True)
-class Traits:
-    """What the filters of the API look at."""
-
-    queue_id: str | None
-    user_id: str | None
-    consumer_number: str | None
-    channel_type: str | None
-    channel: str
-    channel_source: str | None
-    direction: str
+#: Names of parameters of the API, and values.
+Filters = tuple[tuple[str, str], ...]
 
 
 class Template:
@@ -75,15 +66,16 @@ class Template:
         queue = rng.choice([*QUEUES, None])
         agents = rng.sample(list(AGENTS), rng.choice((0, 1, 1, 1, 2)))
         consumer = rng.choice([*NUMBERS, None])
-        self.traits = Traits(
-            queue,
-            agents[0] if agents else None,
-            consumer,
-            channel_type,
-            channel,
-            source,
-            rng.choice(("inbound", "outbound")),
-        )
+        #: By the name of the parameter that filters by it.
+        self.traits: dict[str, str | None] = {
+            "queue_id": queue,
+            "user_id": agents[0] if agents else None,
+            "consumer_number": consumer,
+            "channel_types": channel_type,
+            "channel": channel,
+            "channel_sources": source,
+            "direction": rng.choice(("inbound", "outbound")),
+        }
         self.duration = rng.choice((0, 7, 45, 180, 600, 3_600))
         self._pieces = re.split("@@(id|start|end|serial)@@", self._json(rng, agents, edits))
 
@@ -94,20 +86,18 @@ class Template:
             "start_time": "@@start@@",
             "end_time": "@@end@@",
             "duration": self.duration,
-            "direction": traits.direction,
-            "channel_types": [traits.channel_type] if traits.channel_type else [],
-            "channels": [{"channel": traits.channel, "channel_source": traits.channel_source}],
+            "direction": traits["direction"],
+            "channel_types": [traits["channel_types"]] if traits["channel_types"] else [],
+            "channels": [{"channel": traits["channel"], "channel_source": traits["channel_sources"]}],
             "consumers": [
                 {
                     "consumer_id": f"c{rng.getrandbits(60):x}",
                     "consumer_display_name": rng.choice(("Jill", "Ødegård", "王芳", "O'Brien", None)),
-                    "consumer_number": traits.consumer_number,
+                    "consumer_number": traits["consumer_number"],
                 }
             ],
             "flows": rng.choice(([], [{"flow_id": "zeYjXoDOS_eV1Q", "flow_name": "Main", "flow_version": "5"}])),
-            "queues": [{"cc_queue_id": traits.queue_id, "queue_name": QUEUES[traits.queue_id]}]
-            if traits.queue_id
-            else [],
+            "queues": [{"cc_queue_id": queue, "queue_name": QUEUES[queue]}] if (queue := traits["queue_id"]) else [],
             "agents": [{"user_id": agent, "display_name": AGENTS[agent]} for agent in agents],
             "talk_duration": rng.randrange(600),
             "flow_duration": rng.randrange(60),
@@ -207,12 +197,17 @@ class Engagements:
         """Return a number from 0 up to 1 for something that may happen, the same for the same seed."""
         return _scatter(_scatter(number + self._seed) + crc32(what.encode())) / 2**64
 
-    def between(self, first: int, last: int, passes: Callable[[Traits], bool] | None = None) -> list[int] | range:
-        """Return the numbers of the engagements that begin in the closed range and pass the filters."""
+    def between(self, first: int, last: int, wanted: Filters = ()) -> list[int] | range:
+        """Return the numbers of the engagements that begin in the closed range and have a wanted value of each name."""
         numbers = range(bisect_left(self.starts, first), bisect_right(self.starts, last))
-        if passes is None:
+        if not wanted:
             return numbers
-        passing = {number for number in range(_TEMPLATES) if passes(_template(number).traits)}
+        allowed = {name: {value for other, value in wanted if other == name} for name, _ in wanted}
+        passing = {
+            number
+            for number in range(_TEMPLATES)
+            if all(_template(number).traits[name] in values for name, values in allowed.items())
+        }
         return [number for number in numbers if self._template_number(number) in passing]
 
     def identity(self, number: int) -> str:
@@ -235,22 +230,14 @@ class Engagements:
             }
         )
 
-    def truth(
-        self,
-        start: datetime,
-        end: datetime,
-        style: TimeStyle = TimeStyle(),
-        passes: Callable[[Traits], bool] | None = None,
-    ) -> Iterator[str]:
+    def truth(self, start: datetime, end: datetime, style: TimeStyle = TimeStyle()) -> Iterator[str]:
         """Yield what ``[start, end)`` holds, whatever faults are set."""
-        for number in self.started(start, end, passes):
+        for number in self.started(start, end):
             yield self.render(number, style)
 
-    def started(
-        self, start: datetime, end: datetime, passes: Callable[[Traits], bool] | None = None
-    ) -> list[int] | range:
+    def started(self, start: datetime, end: datetime, wanted: Filters = ()) -> list[int] | range:
         """Return the numbers of the engagements that begin in ``[start, end)`` and pass the filters."""
-        return self.between(-int(-start.timestamp() // 1), -int(-end.timestamp() // 1) - 1, passes)
+        return self.between(-int(-start.timestamp() // 1), -int(-end.timestamp() // 1) - 1, wanted)
 
 
 def _shaped(place: Callable[[random.Random, int], int]) -> Callable[..., Engagements]:

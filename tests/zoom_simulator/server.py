@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from pathlib import Path
 
 import uvicorn
 
@@ -16,13 +17,16 @@ class SimulatorServer:
 
     :param simulator: the application.
     :param port: on loopback; 0 for a free one.
+    :param certificate: file with a certificate and its key, for https.
     """
 
-    def __init__(self, simulator: ZoomSimulator, port: int = 0) -> None:
-        self.simulator = simulator
+    def __init__(self, simulator: ZoomSimulator, port: int = 0, certificate: Path | None = None) -> None:
+        self.simulator, self.certificate = simulator, certificate
         self._socket = socket.create_server(("127.0.0.1", port))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(simulator, log_level="warning", access_log=False, lifespan="off")
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(
+            simulator, log_level="warning", access_log=False, lifespan="off", ssl_certfile=certificate
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
 
