@@ -13,11 +13,11 @@ from typing import Any
 import duckdb
 import pytest
 import sqlglot
-import yaml
 from sqlglot import exp
 
 from benchmarks.plan import RESULTS, requests_table
 from example_dags.zcc_parquet import changed_objects, write_parquet
+from tests.contract.contract import DESCRIPTION
 from tests.documentation.sample import DAY, SAMPLE, sample
 from tests.documentation.texts import ROOT
 
@@ -39,7 +39,6 @@ def parsed(section: str) -> list[exp.Expr | None]:
 
 def fields_in_contract() -> set[str]:
     """Return the fields of an engagement, those of objects in a list as ``list[].field``."""
-    contract = yaml.safe_load((ROOT / "tests" / "contract" / "engagements.openapi.yaml").read_text())
 
     def paths(name: str, schema: dict[str, Any]) -> Iterator[str]:
         if schema.get("type") == "array":
@@ -49,7 +48,7 @@ def fields_in_contract() -> set[str]:
         else:
             yield name
 
-    properties = contract["components"]["schemas"]["Engagement"]["properties"]
+    properties = DESCRIPTION["components"]["schemas"]["Engagement"]["properties"]
     return {path for name, schema in properties.items() for path in paths(name, schema)}
 
 
