@@ -122,7 +122,7 @@ def show(zoom: SimulatorServer | None, xcoms: dict[str, Any]) -> int:
     print_table(records)
     start, end = (datetime.fromisoformat(manifest[bound]) for bound in ("start", "end"))
     if zoom:
-        truth = Counter(line.translate({10: None, 13: None}) for line in zoom.simulator.truth(start, end))
+        truth = Counter(zoom.simulator.truth(start, end))
         expected, correct = truth.total(), (truth & Counter(lines)).total()
     else:
         expected, correct = ZoomContactCenterHook().count_engagements(start, end), len(records)

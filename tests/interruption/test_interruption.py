@@ -83,8 +83,7 @@ class Place:
         return Run(process, here)
 
     def truth(self) -> bytes:
-        lines = self.zoom.simulator.truth(START, END)
-        return "".join(line.translate({10: None, 13: None}) + "\n" for line in lines).encode()
+        return "".join(f"{line}\n" for line in self.zoom.simulator.truth(START, END)).encode()
 
     def objects(self) -> dict[str, bytes]:
         """Return the objects but for the manifest, which may be missing after a signal."""

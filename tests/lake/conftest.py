@@ -67,13 +67,11 @@ class Lake:
 
     def truth(self, start: datetime) -> list[str]:
         """Return what Zoom lists of a day, as sorted lines."""
-        listed = self.zoom.simulator.truth(start, start + DAY)
-        return sorted(line.translate({10: None, 13: None}) for line in listed)
+        return sorted(self.zoom.simulator.truth(start, start + DAY))
 
     def listed(self, start: datetime) -> int:
         """Return how many engagements of a day Zoom lists."""
-        simulator = self.zoom.simulator
-        return len(simulator.history.listed(simulator.engagements, simulator.engagements.started(start, start + DAY)))
+        return len(self.truth(start))
 
     def exists(self, start: datetime) -> bool:
         return self.bucket.holds(self.key(start))

@@ -166,8 +166,7 @@ def count(client: ZoomClient, reading: Reading, start: datetime, end: datetime) 
 
 
 def truth(reading: Reading, start: datetime, end: datetime) -> list[bytes]:
-    texts = Engagements(reading.starts).truth(start, end, reading.style)
-    return [text.encode().translate(None, b"\r\n") for text in texts]
+    return [line.encode() for line in Engagements(reading.starts).truth(start, end, reading.style)]
 
 
 @examples(150, 3_000)

@@ -30,7 +30,7 @@ def read_at(server: SimulatorServer, now: datetime | None, start: datetime = STA
         records += page.records
         if (token := page.next_page_token) is None:
             break
-    lines = [line.replace("\n", "").encode() for line in server.simulator.truth(start, END)]
+    lines = [line.encode() for line in server.simulator.truth(start, END)]
     assert sorted(record.line for record in records) == sorted(lines)
     assert page.total_records == len(records)
     return {record.identity: record.line for record in records}

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 import pendulum
 
-from tests.zoom_simulator.data import AGENTS, QUEUES, Engagements, TimeStyle
+from tests.zoom_simulator.data import AGENTS, QUEUES, Engagements, TimeStyle, without_line_breaks
 from tests.zoom_simulator.faults import Fault, find_fault
 from tests.zoom_simulator.history import History
 
@@ -330,8 +330,7 @@ class ZoomSimulator:
         given = dict(parse_qsl(request.query))
         if request.path.endswith("/truth"):
             start, end = (datetime.fromisoformat(given[name]) for name in ("start", "end"))
-            lines = [line.translate({10: None, 13: None}) + "\n" for line in self.truth(start, end)]
-            return Response(200, "".join(lines).encode())
+            return Response(200, "".join(f"{line}\n" for line in self.truth(start, end)).encode())
         if request.path.endswith("/faults"):
             self.faults = [Fault(**fault) for fault in json.loads(request.body)]
             return Response.json(200, {"faults": len(self.faults)})
@@ -342,11 +341,12 @@ class ZoomSimulator:
         return Response.json(200, counted | {"statuses": self.stats.statuses})
 
     def truth(self, start: datetime, end: datetime, *, timezone: str = "UTC", **filters: str) -> list[str]:
-        """Return the JSON of every engagement listed now that began in ``[start, end)``, whatever faults are set."""
+        """Return a line for every engagement listed now that began in ``[start, end)``, whatever faults are set."""
         wanted = tuple((name, value) for name, values in filters.items() for value in values.split(","))
         started = self.engagements.started(start, end, wanted)
         style = TimeStyle(ZoneInfo(timezone))
-        return [self._render(number, style) for number in self.history.listed(self.engagements, started)]
+        listed = self.history.listed(self.engagements, started)
+        return [without_line_breaks(self._render(number, style)) for number in listed]
 
 
 class Listing:

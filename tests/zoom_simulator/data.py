@@ -231,9 +231,9 @@ class Engagements:
         )
 
     def truth(self, start: datetime, end: datetime, style: TimeStyle = TimeStyle()) -> Iterator[str]:
-        """Yield what ``[start, end)`` holds, whatever faults are set."""
+        """Yield a line for each engagement that begins in ``[start, end)``."""
         for number in self.started(start, end):
-            yield self.render(number, style)
+            yield without_line_breaks(self.render(number, style))
 
     def started(self, start: datetime, end: datetime, wanted: Filters = ()) -> list[int] | range:
         """Return the numbers of the engagements that begin in ``[start, end)`` and pass the filters."""
@@ -259,6 +259,11 @@ SHAPES: dict[str, Callable[..., Engagements]] = {
     "one-second": _shaped(lambda _, days: days // 2 * _DAY + 36_000),
     "busy-days": _shaped(lambda rng, days: rng.randrange(days) * _DAY + 32_400 + rng.randrange(32_400)),
 }
+
+
+def without_line_breaks(text: str) -> str:
+    """Return JSON as it is to be in S3."""
+    return text.translate({10: None, 13: None})
 
 
 @cache
