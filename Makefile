@@ -1,4 +1,5 @@
-# make demo    the main job, end to end, with a simulated Zoom and a local S3 server (or real ones: see README.md)
+# make demo    the main job, end to end, with a simulated Zoom and a local S3 server; with real ones, if AIRFLOW_CONN_ZCC_DEFAULT,
+#              AIRFLOW_CONN_AWS_DEFAULT and AIRFLOW_VAR_ZCC_BUCKET are set
 # make test    all tests, on all cores; PYTEST_ARGS="-n0 -x tests/unit": one after the other, or a few
 # make matrix  the tests that concern Airflow, with the built wheel, on every Airflow and Python (JOBS=2: two at a time);
 #              make matrix-cell AIRFLOW=3.1 PYTHON=python3.13: on one of them; RECORD=1 records the table of intervals,
@@ -120,7 +121,7 @@ build: $(STAMP)-release build/docs/index.html
 
 .PHONY: release-check
 release-check: $(STAMP)
-	@exec $(BIN)/python -m tests.release $(TAG)
+	@exec $(BIN)/python -m tests.release '$(TAG)'
 
 hooks: $(STAMP)-release
 	$(BIN)/pre-commit install

@@ -16,7 +16,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-zcc",
         "name": "Zoom Contact Center",
-        "description": "Brings the engagements of Zoom Contact Center to S3, each data interval complete.",
+        "description": "Loads Zoom Contact Center engagements into S3, complete and without duplicates.",
         "integrations": [
             {
                 "integration-name": _INTEGRATION,

@@ -208,7 +208,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     },
     "a page sent twice": {"kind": "again", "on": "next", "after": 20},
 }  # fmt: skip
-#: One client of each kind: those with workers or threads go through the same code.
+#: The tools of the README.
 IN_FAULTS = (PROVIDER, "HttpOperator", "dlt rest_api", "Airbyte CDK", "Singer SDK")
 
 
@@ -221,6 +221,7 @@ def faults(bench: Bench) -> Figures:
             seen = bench.once(account, [client], fault=fault)
         except ClientFailed as error:
             print(f"  {client}: {str(error).strip().splitlines()[-1][:200]}", flush=True)
+            assert not list(bench.store.take_lines("run0/")), "It failed, and has written something."
             return "fails"
         wrong = [f"{seen[what]:,} {what}" for what in ("missing", "doubled") if seen[what]]
         return ", ".join(wrong) or "complete"

@@ -67,7 +67,7 @@ def flow() -> str:
         box(750, 168, 180, 60, "task", ("code", "engagements.jsonl.gz"), ("small", "byte for byte")),
         arrow("M220 114H351", "daily counts", (280, 104)),
         arrow("M220 198H351", "every page", (280, 188)),
-        arrow("M750 114H599", "what is there", (670, 104)),
+        arrow("M750 114H599", "manifests", (670, 104)),
         arrow("M595 198H746", "JSON Lines", (668, 188)),
         arrow("M475 144V164"),
         arrow("M840 168V148"),

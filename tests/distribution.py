@@ -27,7 +27,7 @@ _NOT_FOR_USERS = (".", "benchmarks", "build", "docs", "example_dags", "tests")
 
 
 def problems(folder: Path, package: set[str]) -> Iterator[str]:
-    """Say what is wrong with the distributions in a folder.
+    """Report what is wrong with the distributions in a folder.
 
     :param folder: holds one wheel and one source distribution.
     :param package: the files of the package, as paths below the repository's root.
@@ -80,7 +80,7 @@ def dead_links(document: str, site: Path) -> Iterator[str]:
         else:
             alive = address.startswith("https://") and not address.startswith(DOCS)
         if not alive:
-            yield f"The long description leads to {link}, which is not absolute, or not there."
+            yield f"The long description leads to {link}, which is not absolute, or does not exist."
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ HEAD = """\
 # Supported versions
 
 Airflow 2.11 or newer, and Python 3.11 or newer. The tests that concern Airflow run Dags on each of the versions below,
-with the built wheel; on the newest Airflow, all tests run.
+with the built wheel; on the newest Airflow, all tests run. Python 3.14 is not tested yet.
 
 The table shows the last run of each, on {today:%-d %B %Y} at the latest. *cell* names the file in `constraints/` that
 fixes the versions: *lowest* has the lowest that this package declares, and *newest* has none, so it is what was newest

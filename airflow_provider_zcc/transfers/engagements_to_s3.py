@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two log lines on progress.
 _PROGRESS_INTERVAL = 5.0
-#: How often an attempt waits deferred before it fails. A wait takes a day at most, and a daily limit ends within one.
+#: How often an attempt waits deferred before it fails. A wait takes a day at most.
 _MAX_DEFERRALS = 3
 _CHOICES: dict[str, tuple[object, ...]] = {
     "compression": ("infer", "gzip", "none"),
@@ -310,7 +310,9 @@ class EngagementsToS3Operator(TemplatedArguments, KillableTask, BaseOperator):
         self._source = hook.engagements_url
         wait_until_over(interval)
         target = _Target(s3_hook, location, self._object_args(s3_hook))
-        self.aws_partition = s3_hook.get_conn().meta.partition
+        meta = s3_hook.get_conn().meta
+        # Other stores have no place in the S3 console.
+        self.aws_partition = meta.partition if ".amazonaws.com" in meta.endpoint_url else ""
         require_bucket(*target)
         run_started = getattr(context.get("dag_run"), "start_date", None)
         read_at = datetime.now(UTC)
@@ -494,7 +496,7 @@ def _require_no_loss(target: _Target, before: StoredObject | None, stored: Store
     if before is None or before.etag != stored.etag:
         raise AirflowException(
             f"{uri} was written by something else while this task was reading, and was not replaced. The next attempt "
-            "starts from what is there."
+            "starts from the new object."
         )
     held = stored.manifest.records if stored.manifest else count_lines(*target)
     if counts.records >= held:

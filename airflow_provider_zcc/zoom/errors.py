@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-#: A daily limit ends within a day, whatever time Zoom names.
+#: Whatever time Zoom names.
 _LONGEST_WAIT = timedelta(days=1)
 
 

@@ -37,7 +37,7 @@ Strings = str | Iterable[str] | None
 
 @dataclass(frozen=True)
 class Filters:
-    """Which engagements to ask for, in Zoom's own words. None everywhere means all of them.
+    """Which engagements to request, in Zoom's own words. None everywhere means all of them.
 
     :param queue_id: one Contact Center queue.
     :param user_id: one agent.

@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import json
 import re
+import sys
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -226,6 +228,24 @@ class TestHeaders:
         assert tags == [{"Key": "team", "Value": "data"}]
         grants = bucket.client.get_object_acl(Bucket=bucket.name, Key=KEY)["Grants"]
         assert any(grant["Grantee"].get("URI", "").endswith("/AllUsers") for grant in grants)
+
+
+def test_nothing_is_written_to_local_disk(start_zoom: StartZoom, make_task: MakeTask):
+    start_zoom(Engagements.of_a_contact_centre(20_000, 1, end=END))
+    written: list[object] = []
+    recording = True
+
+    def record(event: str, arguments: tuple[Any, ...]) -> None:
+        # A hook cannot be removed. S3 and Zoom are threads of this process.
+        if recording and event == "open" and set(str(arguments[1])) & set("wax+"):
+            files = {frame.filename for frame in traceback.extract_stack()}
+            if any("airflow_provider_zcc" in file or "s3transfer" in file for file in files):
+                written.append(arguments[0])
+
+    sys.addaudithook(record)
+    make_task(s3_key="day.jsonl.gz").execute(context_of())
+    recording = False
+    assert written == []
 
 
 @pytest.mark.parametrize(("on_empty", "error"), [("skip", AirflowSkipException), ("fail", AirflowFailException)])

@@ -28,12 +28,20 @@ def test_it_leads_to_the_object_in_the_s3_console(
     bucket: Bucket, s3_server: S3Server, mocker: MockerFixture, region: str, console: str
 ):
     extra = {**s3_server.connection["extra"], "region_name": region}
+    endpoint = mocker.patch("botocore.client.ClientMeta.endpoint_url", new_callable=mocker.PropertyMock)
+    endpoint.return_value = f"https://s3.{region}.amazonaws.com"
     mocker.patch.dict("os.environ", AIRFLOW_CONN_AWS_DEFAULT=json.dumps({**s3_server.connection, "extra": extra}))
     key = "a b/x&y=%41?.jsonl"
     task = EngagementsToS3Operator(task_id="task", s3_bucket=bucket.name, s3_key=key, start=START, end=END)
     uri = task.execute(context_of())
     url = f"https://{console}/s3/object/{bucket.name}?prefix=a%20b%2Fx%26y%3D%2541%3F.jsonl"
     assert link_of(task, uri, mocker) == url
+
+
+@pytest.mark.usefixtures("zoom")
+def test_there_is_none_to_another_store(bucket: Bucket, mocker: MockerFixture):
+    task = EngagementsToS3Operator(task_id="task", s3_bucket=bucket.name, s3_key="day.jsonl", start=START, end=END)
+    assert link_of(task, task.execute(context_of()), mocker) == ""
 
 
 @pytest.mark.parametrize("returned", [None, "s3://arn:aws:s3:eu-central-1:111122223333:accesspoint/lake/day.jsonl"])
