@@ -4,7 +4,8 @@
 # make matrix  the tests that concern Airflow, with the built wheel, on every Airflow and Python (JOBS=2: two at a time);
 #              make matrix-cell AIRFLOW=3.1 PYTHON=python3.13: on one of them; RECORD=1 records the table of intervals,
 #              RESULTS=docs/versions.md the table of versions
-# make ui      Airflow's web page, with a simulated Zoom, an S3 server, connections and example Dags ready
+# make ui      Airflow's web page, with a simulated Zoom, an S3 server, connections, example Dags and, on 3.1 and newer,
+#              three months of data ready
 # make ui-test a browser uses that page (needs chromium); IMAGES=docs/images renews the screenshots
 # make celery-demo   a month, on Airflow's CeleryExecutor, while one of two workers is killed
 # make triggers      a hundred deferred sensors in one triggerer, and whether one starves another: some minutes
