@@ -155,14 +155,15 @@ class AirflowProcess:
         with closing(sqlite3.connect(self.home / "airflow.db", timeout=60)) as database:
             return database.execute(query, values).fetchall()
 
-    def call(self, module: str, *arguments: str) -> str:
+    def call(self, module: str, *arguments: str, **environment: str) -> str:
         """Run a Python module, and return what it printed.
 
+        :param environment: further environment variables, for it alone.
         :raises RuntimeError: with the end of that, if it fails.
         """
         with subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            env=self.environment,
+            env=self.environment | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import Config, ZoomSimulator
 from tests.zoom_simulator.data import Engagements
+from tests.zoom_simulator.history import History
 from tests.zoom_simulator.server import SimulatorServer
 
 BUCKET = "my-lake"
@@ -32,14 +33,16 @@ class SimulatedServices:
 
 
 @contextmanager
-def simulated_services() -> Iterator[SimulatedServices]:
-    """Start both, and say where they are."""
-    engagements = Engagements.of_a_contact_centre(ENGAGEMENTS, DAYS)
-    simulator = ZoomSimulator(engagements, Config(latency=LATENCY, requests_per_second=REQUESTS_PER_SECOND))
+def simulated_services(
+    engagements: int = ENGAGEMENTS, days: int = DAYS, history: History | None = None
+) -> Iterator[SimulatedServices]:
+    """Start both, with so many engagements in the days up to the last midnight, and print where they are."""
+    config = Config(latency=LATENCY, requests_per_second=REQUESTS_PER_SECOND, history=history or History())
+    simulator = ZoomSimulator(Engagements.of_a_contact_centre(engagements, days), config)
     with SimulatorServer(simulator) as zoom, S3Server() as s3:
         s3.client.create_bucket(Bucket=BUCKET)
         print(
-            f"Zoom:    simulated at {zoom.url}, {ENGAGEMENTS:,} engagements in {DAYS} days, "
+            f"Zoom:    simulated at {zoom.url}, {engagements:,} engagements in {days} days, "
             f"{LATENCY * 1_000:.0f} ms a response, {REQUESTS_PER_SECOND} requests/s allowed"
         )
         print(f"S3:      moto at {s3.url}")

@@ -1,8 +1,9 @@
 """
 ``make ui-test``: what a user does in Airflow's web page, done by a browser.
 
-Fills in the connection form, saves it, presses Test, edits it, breaks it in the ways that happen, triggers the daily
-Dag, and looks at its run, log and XCom. Each step fails if the page does not show what it should.
+Looks at the coverage, fills in the connection form, saves it, presses Test, edits it, breaks it in the ways that
+happen, triggers the daily Dag, and looks at its run, log and XCom. Each step fails if the page does not show what it
+should.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Locator, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
+from tests.ui.coverage import look_at_other_lakes, look_at_the_coverage, look_without_permission
 from tests.ui.forms import DEFAULTS, PLACEHOLDERS, ConnectionPage, connection_page
+from tests.ui.steps import SECONDS, WINDOW, shoot, step
 
 DAG, TASK = "zcc_daily", "engagements_to_s3"
-SECONDS = 1_000
-WINDOW: ViewportSize = {"width": 1440, "height": 820}
 
 
 def main() -> None:
@@ -39,6 +40,10 @@ def main() -> None:
         expect.set_options(timeout=120 * SECONDS)
         form = connection_page(page, os.environ["ZCC_UI_PASSWORD"])
         form.log_in()
+        if days := json.loads(os.environ["ZCC_UI_DAYS"]):
+            look_at_the_coverage(page, days, images)
+            look_at_other_lakes(page)
+            look_without_permission(browser.new_page(base_url=os.environ["ZCC_UI_AIRFLOW"]))
         look_at_the_form(form, connection, images)
         if form.shows_dags_of_airflow_3:
             look_at_a_run(form, images)
@@ -107,12 +112,12 @@ def step_of_test(before: str, message: str | None, words: str) -> None:
 
 def look_at_a_run(form: ConnectionPage, images: Path | None) -> None:
     """Trigger the daily Dag, and look at what a user looks at."""
-    page = form.page
+    page, before = form.page, [run["dag_run_id"] for run in runs(form)]
     page.goto(f"/dags/{DAG}")
     page.get_by_role("button", name="Trigger").first.click()
     page.get_by_role("dialog").get_by_role("button", name="Trigger").click()
     page.get_by_role("dialog").wait_for(state="hidden")
-    run_id = triggered_run(form)
+    run_id = triggered_run(form, before)
     step(f"the run {run_id} succeeds", bool(run_id))
     page.goto(f"/dags/{DAG}/runs/{run_id}/tasks/{TASK}")
     expect(page.get_by_text(" records, ").first).to_be_visible()
@@ -130,30 +135,18 @@ def look_at_a_run(form: ConnectionPage, images: Path | None) -> None:
     shoot(page, images, "run", (1660, 720), page.get_by_role("table").last)
 
 
-def triggered_run(form: ConnectionPage) -> str:
+def runs(form: ConnectionPage) -> list[dict[str, Any]]:
+    return [run for run in form.get(f"/api/v2/dags/{DAG}/dagRuns")["dag_runs"] if run["run_type"] == "manual"]
+
+
+def triggered_run(form: ConnectionPage, before: list[str]) -> str:
     """Wait for the run that was triggered, and return its id if it succeeds."""
     for _ in range(300):
-        for run in form.get(f"/api/v2/dags/{DAG}/dagRuns")["dag_runs"]:
-            if run["run_type"] == "manual" and run["state"] in ("success", "failed"):
+        for run in runs(form):
+            if run["dag_run_id"] not in before and run["state"] in ("success", "failed"):
                 return str(run["dag_run_id"]) if run["state"] == "success" else ""
         form.page.wait_for_timeout(SECONDS)
     return ""
-
-
-def shoot(page: Page, images: Path | None, name: str, window: tuple[int, int], part: Locator | None = None) -> None:
-    """Take a screenshot of the page or a part of it, once it stands still, in a window that is not larger than that."""
-    if images:
-        page.set_viewport_size({"width": window[0], "height": window[1]})
-        page.wait_for_timeout(1.5 * SECONDS)
-        (part or page).screenshot(path=images / f"{name}.png")
-        page.set_viewport_size(WINDOW)
-
-
-def step(what: str, condition: bool) -> None:
-    """Print a step, and end if it failed."""
-    print(f"{'ok    ' if condition else 'FAILED'}  {what}", flush=True)
-    if not condition:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

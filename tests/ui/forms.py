@@ -9,6 +9,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 from airflow_provider_zcc.get_provider_info import get_provider_info
+from tests.ui.steps import SECONDS, log_in
 
 CONNECTION_ID = "zoom_by_hand"
 [_DECLARED] = get_provider_info()["connection-types"]
@@ -26,21 +27,13 @@ PORT_REJECTED = "The host or port to test differs"
 
 
 def connection_page(page: Page, password: str) -> ConnectionPage:
-    """Find out which Airflow this is.
-
-    :param page: a page of the browser.
-    :param password: of the user admin.
-    """
+    """Find out which Airflow this is."""
     is_3 = page.request.get("/api/v2/monitor/health").ok
     return (ConnectionPage if is_3 else ConnectionPageOf2)(page, password)
 
 
 class ConnectionPage:
-    """Adds, edits and tests one connection.
-
-    This is the page of Airflow 3: standard fields and those of extra are apart; Test is in the list and tests what is
-    saved.
-    """
+    """Adds, edits and tests one connection in Airflow 3, where Test is in the list and tests what is saved."""
 
     shows_dags_of_airflow_3 = True
 
@@ -50,10 +43,7 @@ class ConnectionPage:
         self._headers: dict[str, str] = {}
 
     def log_in(self) -> None:
-        self.page.goto("/")
-        self.page.locator("input[name=username]").fill("admin")
-        self.page.locator("input[name=password]").fill(self._password)
-        self.page.locator("button[type=submit]").click()
+        log_in(self.page, "admin", self._password)
         self.page.get_by_role("link", name="Dags").first.wait_for()
         login = {"username": "admin", "password": self._password}
         token = self.page.request.post("/auth/token", data=login).json()["access_token"]
@@ -90,10 +80,7 @@ class ConnectionPage:
         self._dialog.wait_for(state="hidden")
 
     def test(self, secret: str) -> str | None:  # noqa: ARG002
-        """Press Test, and return the message that the page shows; None if it has no such button, as in Airflow 3.0.
-
-        :param secret: the one that is saved: the page of 2.11 tests what is typed, and does not show it.
-        """
+        """Press Test, and return the message that the page shows; None if it has no such button, as in Airflow 3.0."""
         self.page.goto("/connections")
         self._row.get_by_role("button").first.wait_for()
         if not self._row.get_by_role("button", name="Test Connection").count():
@@ -162,11 +149,8 @@ class ConnectionPage:
         return self.standard_field("password").get_attribute("type") == "password"
 
     def get(self, path: str) -> Any:
-        """Call Airflow's API as the same user.
-
-        :param path: of the resource.
-        """
-        return self.page.request.get(path, headers=self._headers).json()
+        """Call Airflow's API as the same user."""
+        return self.page.request.get(path, headers=self._headers, timeout=120 * SECONDS).json()
 
     def source(self) -> str:
         """Return all that the page holds, values of fields included."""
@@ -207,6 +191,7 @@ class ConnectionPageOf2(ConnectionPage):
 
     def test(self, secret: str) -> str:
         self.edit()
+        # The page tests what is typed, and does not show what is saved.
         self.page.locator("#password").fill(secret)
         with self.page.expect_response("**/api/v1/connections/test") as response:
             self.page.locator("#test-connection").click()
