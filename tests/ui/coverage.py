@@ -15,12 +15,12 @@ from playwright.sync_api import FrameLocator, Page, Route, expect
 
 from tests.ui.steps import SECONDS, log_in, shoot, step
 
-#: Theme and width of the window, and the picture that is taken.
+#: Theme and size of the window, and the picture that is taken.
 LOOKS = (
-    ("dark", 430, ""),
-    ("dark", 1440, "coverage-dark"),
-    ("light", 430, "coverage-narrow"),
-    ("light", 1440, "coverage-light"),
+    ("dark", (430, 820), ""),
+    ("dark", (1440, 660), "coverage-dark"),
+    ("light", (430, 820), "coverage-narrow"),
+    ("light", (1440, 660), "coverage-light"),
 )
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
@@ -41,15 +41,15 @@ def look_at_the_coverage(page: Page, days: Mapping[str, int], images: Path | Non
     table = {date_of(cells[0]): cells[2] for cells in view.locator("tbody").evaluate(ROWS)}
     truth = {day: f"{days[day]:,}" if day in days else "" for day in every}
     step("the table has the same numbers as the manifests", table == truth)
-    for theme, width, name in LOOKS:
+    for theme, window, name in LOOKS:
         page.evaluate(f"localStorage.setItem('theme', '{theme}')")
-        page.set_viewport_size({"width": width, "height": 820})
+        page.set_viewport_size({"width": window[0], "height": window[1]})
         page.reload()
         expect(loaded(page).locator("html.dark .lake" if theme == "dark" else "html:not(.dark) .lake")).to_be_visible()
         fits = view.locator("html").evaluate("html => html.scrollWidth <= html.clientWidth")
-        step(f"{theme}, {width} pixels wide: as Airflow is, without scrolling sideways", fits)
+        step(f"{theme}, {window[0]} pixels wide: as Airflow is, without scrolling sideways", fits)
         if name:
-            shoot(page, images, name, (width, 660))
+            shoot(page, images, name, window)
     selected, detail = view.locator(".calendar [aria-pressed=true]"), view.get_by_role("complementary")
     expect(detail).to_contain_text("missing")
     selected.press("End")
