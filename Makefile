@@ -135,7 +135,7 @@ $(STAMP)-docs $(STAMP)-release: $(STAMP)-%: $(STAMP) constraints/%.txt
 	@touch $@
 
 celery-demo: $(CELERY)/.installed
-	@exec $(CELERY)/bin/python -m tests.celery_demo
+	@exec $(CELERY)/bin/python -m benchmarks.celery_demo
 
 $(CELERY)/.installed: $(STAMP) constraints/airflow-3.3.txt constraints/celery.txt
 	$(PYTHON) -m venv --clear $(CELERY)

@@ -19,9 +19,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from benchmarks.celery_demo.servers import postgres, redis
 from tests.airflow_process import EXAMPLE_DAGS
 from tests.airflow_services import RunningAirflow
-from tests.celery_demo.servers import postgres, redis
 from tests.s3_server import S3Server
 from tests.zoom_simulator.app import Config, ZoomSimulator
 from tests.zoom_simulator.data import Engagements
@@ -40,6 +40,7 @@ report = partial(print, flush=True)
 
 
 def main() -> int:
+    """Read the month, kill a worker, and compare what is in S3 with the truth."""
     logging.disable(logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     last = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -81,7 +82,7 @@ def settings(database: str, broker: str) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": str(RETRY_DELAY),
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
-        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "tests.celery_demo.worker.name",
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "benchmarks.celery_demo.worker.name",
         "AIRFLOW__CORE__PARALLELISM": "32",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(HEARTBEAT_TIMEOUT),
