@@ -156,9 +156,7 @@ def test_no_secret_reaches_a_log(components: Components, zoom: SimulatorServer, 
     assert [log for log, text in logs.items() for secret in secrets if secret in text] == []
 
 
-def test_the_page_of_a_task_links_to_its_object(counted: Counted) -> None:
+def test_airflow_requests_the_link_to_the_object_of_a_task(counted: Counted) -> None:
     pytest.importorskip("airflow.sdk", reason="Airflow 2 computes links when it shows them")
-    xcoms = counted.daily["xcoms"]
-    bucket, _, key = xcoms["engagements_to_s3.return_value"].removeprefix("s3://").partition("/")
-    url = f"https://console.aws.amazon.com/s3/object/{bucket}?prefix={key.replace('/', '%2F').replace('=', '%3D')}"
-    assert xcoms["engagements_to_s3._link_S3ObjectLink"] == url
+    # The S3 server has no console.
+    assert counted.daily["xcoms"]["engagements_to_s3._link_S3ObjectLink"] == ""

@@ -262,11 +262,13 @@ def test_after_a_kill_between_object_and_manifest_the_check_has_the_interval_rea
     assert check.execute(context()) == []
 
 
-def test_two_concurrent_runs_of_the_same_interval_both_succeed_with_a_whole_object(place: Place) -> None:
+def test_two_concurrent_runs_of_the_same_interval_leave_a_whole_object(place: Place) -> None:
     both_have_begun = {"until": lambda: place.zoom.simulator.stats.token_requests == 2}
     place.zoom.simulator.faults = [Fault("hold", "first", 0, -1, both_have_begun)]
 
     tasks = [place.start(), place.start()]
-    assert [task.end(30) for task in tasks] == [None, None]
+    errors = {task.end(30) for task in tasks}
+    # One fails, to be retried, if it finds the other's object before the manifest that describes it.
+    assert None in errors <= {None, "AirflowException"}
     assert place.objects() == {KEY: place.truth()}
     assert place.bucket.unfinished_uploads() == []
