@@ -11,21 +11,19 @@ const PROBLEMS = {
   short: { sign: "↓", meaning: "Zoom counts more engagements than the object holds." },
   untracked: { sign: "?", meaning: "The object is not the one that was written, or it has no manifest." },
 };
-const FORBIDDEN = "You may not read assets. Ask an administrator of Airflow for this permission.";
-const traffic = { requests: 0, bytes: 0 };
+const FAILURES = {
+  401: "Your session has ended. Log in again.",
+  403: "You may not read assets. Ask an administrator of Airflow for this permission.",
+};
 
 // Airflow's API
 
 async function get(path, query) {
   const url = new URL(`api/v2/${path}`, AIRFLOW);
   url.search = new URLSearchParams(query);
-  const response = await fetch(url);
-  const text = await response.text();
-  traffic.requests += 1;
-  traffic.bytes += text.length;
-  const { ok, status } = response;
+  const response = await fetch(url), { ok, status } = response;
   if (!ok) throw Object.assign(new Error(`Airflow's API returned ${status} for ${path}.`), { status });
-  return JSON.parse(text);
+  return response.json();
 }
 
 async function inParallel(what, items, work) {
@@ -56,7 +54,7 @@ async function loadLakes() {
   const assets = (await all("assets", "assets", { order_by: "id" })).filter(
     ({ last_asset_event: last, producing_tasks: tasks, aliases }) => last?.id && (tasks.length || !aliases.length));
   const newest = await inParallel("Looking through assets", assets, ({ id }) =>
-    get("assets/events", { asset_id: id, order_by: "-timestamp", limit: 1 }));
+    get("assets/events", { asset_id: id, order_by: "-timestamp", limit: 100 }));
   const lakes = [];
   for (const asset of assets.filter((_, number) => newest[number].asset_events.some(readingOf))) {
     const events = await all("assets/events", "asset_events", { asset_id: asset.id, order_by: "timestamp" });
@@ -118,11 +116,15 @@ function calendarOf({ asset, pattern, readings }, reports) {
     if (!found.has(key)) found.set(key, { start, end, readings: [], share: 1 });
     return Object.assign(found.get(key), { offset });
   };
-  for (const reading of readings.sort((a, b) => a.at - b.at)) cellOf(reading).readings.push(reading);
+  const isNew = ({ start, end }) => ![...found.values()].some((cell) => cell.start < end && start < cell.end);
+  const newest = new Map(readings.sort((a, b) => a.at - b.at).map((reading) => [reading.uri, reading]));
+  const isKept = ({ uri, start, end }) => newest.get(uri).start === start && newest.get(uri).end === end;
+  for (const reading of readings.filter(isKept)) cellOf(reading).readings.push(reading);
+  // The object of one interval that was overwritten with another's is missing.
+  for (const reading of readings.filter((reading) => !isKept(reading) && isNew(reading))) cellOf(reading);
   const lengths = [...found.values()].map(({ start, end }) => end - start).sort((a, b) => a - b);
   const length = lengths[lengths.length >> 1];
   const isUsual = ({ start, end }) => Math.abs((end - start) / length - 1) < 0.2;
-  const isNew = ({ start, end }) => ![...found.values()].some((cell) => cell.start < end && start < cell.end);
   for (const { at, found: report } of reports) {
     for (const item of Array.isArray(report?.to_read) ? report.to_read : []) {
       const bounds = boundsOf(item);
@@ -163,9 +165,9 @@ function wordsOf({ start, end, offset }, kind) {
   return { wall: new Date(wall), name: kind === "hours" ? `${date(wall)}, ${time(wall)} UTC` : date(wall) };
 }
 
-function countsOf({ readings, found }) {
+function countsOf({ readings, found, share }) {
   const objects = [...new Map(readings.map((reading) => [reading.uri, reading])).values()];
-  const sum = (name) => objects.reduce((total, { [name]: value }) => (value === null ? NaN : total + value), 0);
+  const sum = (name) => objects.reduce((total, { [name]: value }) => (value === null ? NaN : total + share * value), 0);
   const [records, reported, bytes] = ["records", "reported", "bytes"].map(sum);
   const changed = readings.length > objects.length && readings.slice(1).some((reading) => reading.changed);
   let status = records < reported ? "short" : "complete";
@@ -185,7 +187,7 @@ const inEnglish = (options) => {
   const { format } = new Intl.NumberFormat("en", options);
   return (value) => (Number.isFinite(value) ? format(value) : "unknown");
 };
-const number = inEnglish({});
+const number = inEnglish({ maximumFractionDigits: 0 });
 const size = inEnglish({ style: "unit", unit: "byte", unitDisplay: "narrow", notation: "compact" });
 const counted = (count, unit) => `${number(count)} ${unit}${count === 1 ? "" : "s"}`;
 const are = (count, unit) => `${counted(count, unit)} ${count === 1 ? "is" : "are"}`;
@@ -208,18 +210,16 @@ function named(cells) {
 
 function verdictOf({ cells, unit, length }) {
   const { missing = [], ...others } = Object.groupBy(cells, ({ status }) => status);
-  const last = cells.at(-1);
+  const last = cells.at(-1), isLate = Date.now() - last.end > 2 * length + HOUR;
   const more = Object.keys(PROBLEMS).filter((status) => others[status]).map((status) =>
     `${are(others[status].length, unit)} ${status}: ${named(others[status])}`);
   const text = `${are(missing.length, unit)} missing: ${named(missing)}`;
   if (missing.length) return { kind: "bad", sign: "✕", text, more };
   if (more.length) return { kind: "bad", sign: "!", text: "Nothing is missing, but not all is complete", more };
-  if (Date.now() - last.end > 2 * length + HOUR) {
-    more.push(`Nothing has been read since: the last ${unit} ended ${ago(last.end)}`);
-    return { kind: "late", sign: "!", text: `Nothing is missing up to ${last.name}`, more };
-  }
-  more.push(`All ${counted(cells.length, unit)} from ${cells[0].name} to ${last.name} are in S3`);
-  return { kind: "good", sign: "✓", text: "Nothing is missing", more };
+  more.push(`All ${counted(cells.length, unit)} from ${cells[0].name} to ${last.name} were written`);
+  if (isLate) more.push(`Nothing has been written since: the last ${unit} ended ${ago(last.end)}`);
+  const [kind, sign] = isLate ? ["late", "!"] : ["good", "✓"];
+  return { kind, sign, text: `Nothing is missing up to ${last.name}`, more };
 }
 
 // Nodes
@@ -235,7 +235,7 @@ function linkToRun({ dag, run, task, mapIndex }) {
   const path = ["dags", dag, "runs", run, "tasks", task, ...(mapIndex >= 0 ? ["mapped", mapIndex] : [])];
   const link = element("a", { href: new URL(path.map(encodeURIComponent).join("/"), AIRFLOW) }, `${dag}, ${run}`);
   link.addEventListener("click", (event) => {
-    if (window.parent === window || event.ctrlKey || event.metaKey) return;
+    if (window.parent === window) return;
     // Airflow's frame allows no link to leave it, so the page around it goes there itself.
     event.preventDefault();
     Object.assign(window.parent.document.createElement("a"), { href: link.href }).click();
@@ -297,8 +297,8 @@ function drawCalendar({ cells, kind, length }, top, select) {
   return calendar;
 }
 
-function drawCell({ name, status, records, share, changed, last }, text, top) {
-  const level = records ? Math.min(LEVELS, Math.ceil((LEVELS * records * share) / top)) : 0;
+function drawCell({ name, status, records, changed, last }, text, top) {
+  const level = records ? Math.min(LEVELS, Math.ceil((LEVELS * records) / top)) : 0;
   const className = `cell ${status === "missing" ? "" : `level-${level}`} ${status} ${changed ? "changed" : ""}`;
   const words = [status !== "complete" && status, last && counted(records, "engagement"), changed && "changed"];
   const ariaLabel = `${name}: ${words.filter(Boolean).join(", ")}`;
@@ -340,8 +340,9 @@ function drawReport({ found, at, ...source }) {
 
 function drawLake(lake) {
   const { cells, unit, kind, asset, pattern, reports } = lake, { text, sign, more, ...verdict } = verdictOf(lake);
-  const counts = cells.map(({ records, share }) => records * share).filter(Boolean).sort((a, b) => a - b);
-  const top = counts[Math.floor(0.95 * (counts.length - 1))] ?? 1, missing = cells.filter(({ last }) => !last).length;
+  const written = cells.filter(({ status }) => status !== "missing"), missing = cells.length - written.length;
+  const counts = written.map(({ records }) => records).filter(Boolean).sort((a, b) => a - b);
+  const top = counts[Math.floor(0.95 * (counts.length - 1))] ?? 1;
   const detail = element("aside", { ariaLive: "polite", ariaLabel: `Selected ${unit}` });
   const select = (cell) => {
     for (const { node } of cells) Object.assign(node, { tabIndex: -1, ariaPressed: "false" });
@@ -359,8 +360,7 @@ function drawLake(lake) {
       element("div", {}, element("h2", {}, text), ...more.map((line) => element("p", {}, `${line}.`)))),
     element("p", { className: "source" }, element("strong", {}, asset.name), element("code", {}, pattern)),
     list("facts", [
-      [`${unit}s in S3`, `${number(cells.length - missing)} of ${number(cells.length)}`],
-      ["Engagements", number(Math.round(counts.reduce((total, count) => total + count, 0)))],
+      [`${unit}s`, number(cells.length)], ["Engagements", number(counts.reduce((total, count) => total + count, 0))],
       ["First", cells[0].name], ["Last", cells.at(-1).name], ["Missing", number(missing)],
       ["Newest ended", ago(cells.at(-1).end)],
     ]),
@@ -391,15 +391,15 @@ async function main() {
     const [lakes, reports] = await Promise.all([loadLakes(), loadReports()]);
     // A report does not name its objects: where a Dag writes several lakes, it could be of any.
     const writes = (dag) => (lake) => lake.readings.some((reading) => reading.dag === dag);
-    const isOf = (lake) => ({ dag }) => writes(dag)(lake) && lakes.filter(writes(dag)).length === 1;
+    const patterns = (dag) => new Set(lakes.filter(writes(dag)).map(({ pattern }) => pattern));
+    const isOf = (lake) => ({ dag }) => writes(dag)(lake) && patterns(dag).size === 1;
     const drawn = lakes.map((lake) => drawLake(calendarOf(lake, reports.filter(isOf(lake)))));
     page.replaceChildren(...(drawn.length ? drawn : [document.getElementById("without-events").content]));
     const events = counted(lakes.reduce((total, { readings }) => total + readings.length, 0), "event");
-    const cost = `${counted(traffic.requests, "request")}, ${size(traffic.bytes)}`;
     const seconds = ((performance.now() - started) / 1_000).toFixed(1);
-    document.querySelector("footer").append(`${events} in ${seconds} s: ${cost}`);
+    document.querySelector("footer").append(`${events} in ${seconds} s`);
   } catch (error) {
-    const text = error.status === 403 ? FORBIDDEN : `The page could not be loaded. ${error.message}`;
+    const text = FAILURES[error.status] ?? `The page could not be loaded. ${error.message}`;
     page.replaceChildren(element("p", { className: "failure", role: "alert" }, text));
   }
   document.getElementById("progress").remove();
