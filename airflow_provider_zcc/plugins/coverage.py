@@ -8,8 +8,6 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowPlugin
 
 _PREFIX = "/zcc-coverage"
-#: Airflow has pages of plugins since 3.1.
-_HAS_PAGES = hasattr(AirflowPlugin, "external_views")
 
 
 class CoveragePlugin(AirflowPlugin):
@@ -20,8 +18,8 @@ class CoveragePlugin(AirflowPlugin):
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:
         """The files of the page."""
-        if not _HAS_PAGES:
-            return []
+        if not hasattr(AirflowPlugin, "external_views"):
+            return []  # Airflow has pages of plugins since 3.1.
         from airflow_provider_zcc.plugins.files import PageFiles  # noqa: PLC0415
 
         return [{"app": PageFiles(), "url_prefix": _PREFIX, "name": "Zoom coverage"}]

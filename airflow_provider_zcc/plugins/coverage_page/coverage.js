@@ -3,7 +3,7 @@
 // What the API returns is text: it gets into the page through append() and properties, never as markup.
 
 const AIRFLOW = new URL("../", document.baseURI);
-const CONNECTIONS = 6, MOST_GAPS = 5_000, MOST_NAMED = 3, LEVELS = 5;
+const CONNECTIONS = 6, MOST_GAPS = 5_000, MOST_NAMED = 3, LEVELS = 5, KINDS = ["bad", "late", "good"];
 const HOUR = 3_600_000, DAY = 24 * HOUR;
 const UNITS = { hour: HOUR, day: DAY, week: 7 * DAY, month: 30 * DAY };
 const PROBLEMS = {
@@ -44,8 +44,7 @@ async function all(path, name, query) {
   const first = await get(path, { limit: 1000, ...query });
   const size = first[name].length, offsets = [];
   for (let offset = size; size && offset < first.total_entries; offset += size) offsets.push(offset);
-  const what = `Loading ${name.replace("_", " ")}`;
-  const pages = await inParallel(what, offsets, (offset) => get(path, { ...query, limit: size, offset }));
+  const pages = await inParallel("Loading", offsets, (offset) => get(path, { ...query, limit: size, offset }));
   return first[name].concat(...pages.map((page) => page[name]));
 }
 
@@ -78,10 +77,9 @@ function readingOf(event) {
 }
 
 function boundsOf({ start, end }) {
-  const [, sign, hours, minutes] = /([+-])(\d\d):(\d\d)$/.exec(start) ?? [null, "+", 0, 0];
-  const offset = Number(`${sign}1`) * (hours * HOUR + minutes * 60_000);
-  const bounds = { start: Date.parse(start), end: Date.parse(end), offset };
-  return bounds.start < bounds.end ? bounds : null;
+  const bounds = { start: Date.parse(start), end: Date.parse(end) };
+  const offset = Date.parse(`${String(start).slice(0, 19)}Z`) - bounds.start;
+  return bounds.start < bounds.end ? { ...bounds, offset } : null;
 }
 
 // What each task that checks has found last, if that was this week: an older report says little about today.
@@ -89,22 +87,19 @@ async function loadReports() {
   const path = (dag, run, task) => `dags/${dag}/dagRuns/${run}/taskInstances/${task}/xcomEntries`;
   const since = new Date(Date.now() - 8 * DAY).toISOString();
   const query = { xcom_key: "coverage", order_by: "-timestamp", run_after_gte: since };
-  try {
-    const last = new Map();
-    for (const entry of await all(path("~", "~", "~"), "xcom_entries", query)) {
-      const { dag_id: dag, run_id: run, task_id: task, map_index: mapIndex } = entry;
-      const at = Date.parse(entry.timestamp), key = JSON.stringify([dag, task]);
-      if (!(last.get(key)?.at > at)) last.set(key, { dag, run, task, mapIndex, at });
-    }
-    const reports = await inParallel("Loading reports", [...last.values()], async (source) => {
-      const ids = [source.dag, source.run, source.task].map(encodeURIComponent);
-      const { value } = await get(`${path(...ids)}/coverage`, { map_index: source.mapIndex });
-      return { ...source, found: typeof value === "string" ? JSON.parse(value) : value };
-    });
-    return reports.sort((a, b) => a.at - b.at);
-  } catch {
-    return []; // A user who may not read XComs may still read the events.
+  const last = new Map();
+  for (const entry of await all(path("~", "~", "~"), "xcom_entries", query)) {
+    const { dag_id: dag, run_id: run, task_id: task, map_index: mapIndex } = entry;
+    const at = Date.parse(entry.timestamp), key = JSON.stringify([dag, task]);
+    if (!(last.get(key)?.at > at)) last.set(key, { dag, run, task, mapIndex, at });
   }
+  const reports = await inParallel("Loading reports", [...last.values()], async (source) => {
+    const ids = [source.dag, source.run, source.task].map(encodeURIComponent);
+    const found = get(`${path(...ids)}/coverage`, { map_index: source.mapIndex })
+      .then(({ value }) => (typeof value === "string" ? JSON.parse(value) : value));
+    return { ...source, found: await found.catch(() => null) };
+  });
+  return reports.sort((a, b) => a.at - b.at);
 }
 
 // From readings to cells
@@ -113,7 +108,7 @@ function calendarOf({ asset, pattern, readings }, reports) {
   const found = new Map();
   const cellOf = ({ start, end, offset }) => {
     const key = `${start}/${end}`;
-    if (!found.has(key)) found.set(key, { start, end, readings: [], share: 1 });
+    if (!found.has(key)) found.set(key, { start, end, readings: [], share: 1, count: 1 });
     return Object.assign(found.get(key), { offset });
   };
   const isNew = ({ start, end }) => ![...found.values()].some((cell) => cell.start < end && start < cell.end);
@@ -125,33 +120,48 @@ function calendarOf({ asset, pattern, readings }, reports) {
   const lengths = [...found.values()].map(({ start, end }) => end - start).sort((a, b) => a - b);
   const length = lengths[lengths.length >> 1];
   const isUsual = ({ start, end }) => Math.abs((end - start) / length - 1) < 0.2;
-  for (const { at, found: report } of reports) {
-    for (const item of Array.isArray(report?.to_read) ? report.to_read : []) {
-      const bounds = boundsOf(item);
-      if (!bounds || !isUsual(bounds) || !(found.has(`${bounds.start}/${bounds.end}`) || isNew(bounds))) continue;
-      const cell = cellOf(bounds);
-      if (!cell.readings.some((reading) => reading.at > at)) cell.found = item;
+  let unseen = 0;
+  for (const { at, found: report } of reports.filter(({ found: report }) => Array.isArray(report?.to_read))) {
+    const isRead = (cell) => cell.readings.some((reading) => reading.at > at);
+    unseen = report.missing + report.short + report.untracked;
+    for (const item of report.to_read) {
+      const bounds = boundsOf(item ?? {});
+      if (!bounds) continue;
+      const hasCell = isUsual(bounds) && (found.has(`${bounds.start}/${bounds.end}`) || isNew(bounds));
+      if (hasCell && !isRead(cellOf(bounds))) cellOf(bounds).found = item;
+      const isSeen = hasCell || areWhole([...found.values()].filter(isRead), bounds);
+      if (isSeen && Object.hasOwn(PROBLEMS, item.status)) unseen -= 1;
     }
   }
   const kind = length < 22 * HOUR ? "hours" : length < 26 * HOUR ? "days" : "others";
   const unit = Object.keys(UNITS).find((name) => Math.abs(length / UNITS[name] - 1) < 0.09) ?? "interval";
   const cells = withGaps([...found.values()].sort((a, b) => a.start - b.start), length, isUsual);
   cells.forEach((cell, index) => Object.assign(cell, { index }, wordsOf(cell, kind), countsOf(cell)));
-  return { asset, pattern, reports, cells, kind, unit, length };
+  return { asset, pattern, reports, unseen, cells, kind, unit, length };
 }
 
-// Adds the intervals that nothing was read of, unless a longer interval has them.
+function areWhole(cells, { start, end }) {
+  const covered = cells.map((cell) => Math.max(0, Math.min(cell.end, end) - Math.max(cell.start, start)));
+  return covered.reduce((total, part) => total + part, 0) > 0.999 * (end - start);
+}
+
+// Adds the intervals that nothing was read of, unless a longer interval or shorter ones have them.
 function withGaps(cells, length, isUsual) {
   const longer = cells.filter((cell) => cell.end - cell.start > 1.2 * length);
+  const shorter = cells.filter((cell) => cell.end - cell.start < 0.8 * length && cell.readings.length);
   const end = Math.max(...cells.map((cell) => cell.end)), all = [];
   let until = cells[0].start;
   for (const next of [...cells.filter(isUsual), { start: end, end }]) {
-    const whole = Math.round((next.start - until) / length), count = whole > MOST_GAPS ? 1 : Math.max(1, whole);
-    for (let number = 0; until < next.start && number < count; number++) {
-      const step = (next.start - until) / count, start = until + number * step;
-      const around = longer.find((cell) => cell.start <= start && start + step <= cell.end);
-      const { offset } = around ?? all.at(-1) ?? next, share = around ? step / (around.end - around.start) : 1;
-      all.push({ start, end: start + step, offset, share, readings: around?.readings ?? [] });
+    const whole = Math.max(1, Math.round((next.start - until) / length)), parts = whole > MOST_GAPS ? 1 : whole;
+    const step = (next.start - until) / parts;
+    for (let number = 0; until < next.start && number < parts; number++) {
+      const start = until + number * step, gap = { start, end: start + step, share: 1, count: whole / parts };
+      const around = longer.find((cell) => cell.start <= start && gap.end <= cell.end);
+      const inside = shorter.filter((cell) => start <= cell.start && cell.start < gap.end);
+      const sources = around ? [around] : areWhole(inside, gap) ? inside : [];
+      if (around) gap.share = step / (around.end - around.start);
+      const { offset } = sources[0] ?? all.at(-1) ?? next;
+      all.push({ ...gap, offset, readings: sources.flatMap(({ readings }) => readings) });
     }
     if (next.readings && next.end > until) all.push(next);
     until = Math.max(until, next.end);
@@ -159,10 +169,13 @@ function withGaps(cells, length, isUsual) {
   return all;
 }
 
-function wordsOf({ start, end, offset }, kind) {
+function wordsOf({ start, end, offset, count }, kind) {
+  const length = (end - start) / count;
   // A day that starts at a local midnight has that date, also if its bounds are written in UTC.
-  const wall = { hours: start, days: (start + end) / 2 + offset, others: start + offset }[kind];
-  return { wall: new Date(wall), name: kind === "hours" ? `${date(wall)}, ${time(wall)} UTC` : date(wall) };
+  const wallOf = (from) => ({ hours: from, days: from + length / 2 + offset, others: from + offset })[kind];
+  const nameOf = (wall) => (kind === "hours" ? `${date(wall)}, ${time(wall)} UTC` : date(wall));
+  const [first, last] = [start, end - length].map(wallOf);
+  return { wall: new Date(first), name: count > 1 ? `${nameOf(first)} to ${nameOf(last)}` : nameOf(first) };
 }
 
 function countsOf({ readings, found, share }) {
@@ -190,6 +203,7 @@ const inEnglish = (options) => {
 const number = inEnglish({ maximumFractionDigits: 0 });
 const size = inEnglish({ style: "unit", unit: "byte", unitDisplay: "narrow", notation: "compact" });
 const counted = (count, unit) => `${number(count)} ${unit}${count === 1 ? "" : "s"}`;
+const total = (cells) => cells.reduce((sum, { count }) => sum + count, 0);
 const are = (count, unit) => `${counted(count, unit)} ${count === 1 ? "is" : "are"}`;
 
 function ago(from) {
@@ -198,27 +212,28 @@ function ago(from) {
 }
 
 function named(cells) {
-  const runs = [];
-  for (const cell of cells) {
-    if (runs.at(-1)?.at(-1).index === cell.index - 1) runs.at(-1).push(cell);
-    else runs.push([cell]);
-  }
+  // Neighbours are as far apart in this list as in the calendar.
+  const runs = [...Map.groupBy(cells, ({ index }, place) => index - place).values()];
   const names = runs.map((run) => (run.length > 1 ? `${run[0].name} to ${run.at(-1).name}` : run[0].name));
   const more = names.length > MOST_NAMED ? `; and ${names.length - MOST_NAMED} more` : "";
   return names.slice(0, MOST_NAMED).join("; ") + more;
 }
 
-function verdictOf({ cells, unit, length }) {
+function verdictOf({ cells, unit, length, reports, unseen }) {
   const { missing = [], ...others } = Object.groupBy(cells, ({ status }) => status);
   const last = cells.at(-1), isLate = Date.now() - last.end > 2 * length + HOUR;
   const more = Object.keys(PROBLEMS).filter((status) => others[status]).map((status) =>
     `${are(others[status].length, unit)} ${status}: ${named(others[status])}`);
-  const text = `${are(missing.length, unit)} missing: ${named(missing)}`;
-  if (missing.length) return { kind: "bad", sign: "✕", text, more };
-  if (more.length) return { kind: "bad", sign: "!", text: "Nothing is missing, but not all is complete", more };
-  more.push(`All ${counted(cells.length, unit)} from ${cells[0].name} to ${last.name} were written`);
+  const isComplete = !more.length, isUnread = reports.length && !reports.at(-1).found?.to_read;
+  if (unseen > 0) more.push(`The last check found ${counted(unseen, "gap")} that the calendar cannot show`);
+  if (isUnread) more.push("The last check could not be read");
   if (isLate) more.push(`Nothing has been written since: the last ${unit} ended ${ago(last.end)}`);
-  const [kind, sign] = isLate ? ["late", "!"] : ["good", "✓"];
+  const part = missing.every(({ start, end }) => end - start < 0.8 * length) ? "partial " : "";
+  const text = `${are(total(missing), part + unit)} missing: ${named(missing)}`;
+  if (missing.length) return { kind: "bad", sign: "✕", text, more };
+  if (unseen > 0) return { kind: "bad", sign: "!", text: "The last check found gaps", more };
+  if (!isComplete) return { kind: "bad", sign: "!", text: "Nothing is missing, but not all is complete", more };
+  const [kind, sign] = isLate || isUnread ? ["late", "!"] : ["good", "✓"];
   return { kind, sign, text: `Nothing is missing up to ${last.name}`, more };
 }
 
@@ -251,8 +266,8 @@ function list(className, pairs) {
 function detailOf(cell, kind) {
   const { name, found, last, readings, status } = cell, problem = PROBLEMS[status];
   const pairs = [["Status", problem ? `${problem.sign} ${status}: ${problem.meaning}` : "Complete"]];
-  const check = found && `${found.status}: ${number(found.in_s3)} in S3, ${number(found.in_zoom)} at Zoom`;
-  if (check) pairs.push(["Last check", check]);
+  const checked = found && `${found.status}: ${number(found.in_s3)} in S3, ${number(found.in_zoom)} at Zoom`;
+  if (checked) pairs.push(["Last check", checked]);
   if (last) {
     const changed = cell.changed ? ", changed since the first time" : "";
     pairs.push(
@@ -306,21 +321,19 @@ function drawCell({ name, status, records, changed, last }, text, top) {
   return element("button", { type: "button", className, ariaLabel, title: ariaLabel, tabIndex: -1 }, sign);
 }
 
-function drawLegend({ cells }, top) {
+function drawLegend(top) {
   const sample = (kind, sign = "") => element("span", { className: `cell ${kind}`, ariaHidden: "true" }, sign);
   const entry = (...children) => element("span", { className: "entry" }, ...children);
   const scale = Array.from({ length: LEVELS }, (_, step) => sample(`level-${step + 1}`));
   const many = `${number(Math.ceil(top - top / LEVELS))} or more`;
-  const statuses = new Set(["missing", ...cells.map(({ status }) => status)]);
-  const shown = Object.keys(PROBLEMS).filter((status) => statuses.has(status));
   return element("p", { className: "legend" },
     entry(sample("level-0"), "no engagements"), entry("few", ...scale, many),
-    ...shown.map((status) => entry(sample(status, PROBLEMS[status].sign), status)),
+    ...Object.entries(PROBLEMS).map(([status, { sign }]) => entry(sample(status, sign), status)),
     entry(sample("level-3 changed"), "changed when read again"));
 }
 
 function drawTable({ cells, unit }) {
-  const table = element("table", {}, element("caption", {}, `Each ${unit}, the newest first`));
+  const table = element("table");
   const head = [unit, "status", "engagements", "Zoom's count", "size", "read at", "times read", "by"];
   table.createTHead().append(element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text))));
   table.createTBody().append(...cells.toReversed().map(({ name, status, changed, last, readings, ...cell }) => {
@@ -334,13 +347,13 @@ function drawTable({ cells, unit }) {
 
 function drawReport({ found, at, ...source }) {
   const statuses = ["complete", ...Object.keys(PROBLEMS), "due", "surplus"].filter((status) => found?.[status]);
-  const counts = statuses.map((status) => `${number(found[status])} ${status}`).join(", ") || "nothing found";
+  const counts = statuses.map((status) => `${number(found[status])} ${status}`).join(", ") || "could not be read";
   return element("p", { className: "report" }, `Check of ${moment(at)}: ${counts} (`, linkToRun(source), ")");
 }
 
 function drawLake(lake) {
   const { cells, unit, kind, asset, pattern, reports } = lake, { text, sign, more, ...verdict } = verdictOf(lake);
-  const written = cells.filter(({ status }) => status !== "missing"), missing = cells.length - written.length;
+  const written = cells.filter(({ status }) => status !== "missing");
   const counts = written.map(({ records }) => records).filter(Boolean).sort((a, b) => a - b);
   const top = counts[Math.floor(0.95 * (counts.length - 1))] ?? 1;
   const detail = element("aside", { ariaLive: "polite", ariaLabel: `Selected ${unit}` });
@@ -352,20 +365,20 @@ function drawLake(lake) {
   const calendar = drawCalendar(lake, top, select);
   const worst = ["missing", "short", "untracked"].map((name) => cells.findLast(({ status }) => status === name));
   select(worst.find(Boolean) ?? cells.at(-1));
-  const table = element("details", {}, element("summary", {}, `As a table: ${counted(cells.length, unit)}`));
+  const table = element("details", {}, element("summary", {}, `As a table: ${counted(total(cells), unit)}`));
   table.addEventListener("toggle", () => table.append(drawTable(lake)), { once: true });
   return element("section", { className: "lake" },
+    element("p", { className: "source" }, element("strong", {}, asset.name), element("code", {}, pattern)),
     element("div", { className: `verdict ${verdict.kind}` },
       element("span", { className: "sign", ariaHidden: "true" }, sign),
       element("div", {}, element("h2", {}, text), ...more.map((line) => element("p", {}, `${line}.`)))),
-    element("p", { className: "source" }, element("strong", {}, asset.name), element("code", {}, pattern)),
     list("facts", [
-      [`${unit}s`, number(cells.length)], ["Engagements", number(counts.reduce((total, count) => total + count, 0))],
-      ["First", cells[0].name], ["Last", cells.at(-1).name], ["Missing", number(missing)],
+      [`${unit}s`, number(total(cells))], ["Engagements", number(counts.reduce((total, count) => total + count, 0))],
+      ["First", cells[0].name], ["Last", cells.at(-1).name], ["Missing", number(total(cells) - total(written))],
       ["Newest ended", ago(cells.at(-1).end)],
     ]),
     element("div", { className: "body" },
-      element("div", {}, calendar, drawLegend(lake, top), ...reports.toReversed().map(drawReport)), detail),
+      element("div", {}, calendar, drawLegend(top), ...reports.toReversed().map(drawReport)), detail),
     table);
 }
 
@@ -385,19 +398,20 @@ function followTheme() {
 }
 
 async function main() {
-  const page = document.querySelector("main"), started = performance.now();
+  const page = document.querySelector("main");
   if (window.parent !== window) followTheme();
   try {
-    const [lakes, reports] = await Promise.all([loadLakes(), loadReports()]);
+    const [lakes, reports] = await Promise.all([loadLakes(), loadReports().catch(() => null)]);
     // A report does not name its objects: where a Dag writes several lakes, it could be of any.
     const writes = (dag) => (lake) => lake.readings.some((reading) => reading.dag === dag);
     const patterns = (dag) => new Set(lakes.filter(writes(dag)).map(({ pattern }) => pattern));
     const isOf = (lake) => ({ dag }) => writes(dag)(lake) && patterns(dag).size === 1;
-    const drawn = lakes.map((lake) => drawLake(calendarOf(lake, reports.filter(isOf(lake)))));
+    const calendars = lakes.map((lake) => calendarOf(lake, (reports ?? []).filter(isOf(lake))));
+    const ranked = calendars.sort((a, b) => KINDS.indexOf(verdictOf(a).kind) - KINDS.indexOf(verdictOf(b).kind));
+    const drawn = ranked.map(drawLake);
     page.replaceChildren(...(drawn.length ? drawn : [document.getElementById("without-events").content]));
-    const events = counted(lakes.reduce((total, { readings }) => total + readings.length, 0), "event");
-    const seconds = ((performance.now() - started) / 1_000).toFixed(1);
-    document.querySelector("footer").append(`${events} in ${seconds} s`);
+    // A user who may not read XComs may still read the events.
+    if (!reports) page.prepend(element("p", { className: "failure" }, "Reports of checks could not be read."));
   } catch (error) {
     const text = FAILURES[error.status] ?? `The page could not be loaded. ${error.message}`;
     page.replaceChildren(element("p", { className: "failure", role: "alert" }, text));
