@@ -18,7 +18,7 @@ from typing import Any
 
 from playwright.sync_api import expect, sync_playwright
 
-from tests.ui.coverage import look_at_other_lakes, look_at_the_coverage, look_without_permission
+from tests.ui.coverage import look_at_hidden_gaps, look_at_other_lakes, look_at_the_coverage, look_without_permission
 from tests.ui.forms import DEFAULTS, PLACEHOLDERS, ConnectionPage, connection_page
 from tests.ui.steps import SECONDS, WINDOW, shoot, step
 
@@ -43,6 +43,7 @@ def main() -> None:
         if days := json.loads(os.environ["ZCC_UI_DAYS"]):
             look_at_the_coverage(page, days, images)
             look_at_other_lakes(page)
+            look_at_hidden_gaps(page)
             look_without_permission(browser.new_page(base_url=os.environ["ZCC_UI_AIRFLOW"]))
         look_at_the_form(form, connection, images)
         if form.shows_dags_of_airflow_3:

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import FrameLocator, Page, Route, expect
 
@@ -95,6 +96,37 @@ def look_at_other_lakes(page: Page) -> None:
     page.unroute_all()
 
 
+def look_at_hidden_gaps(page: Page) -> None:
+    """Show gaps that the events alone do not show, and reports of checks."""
+    first = datetime(2026, 10, 24, tzinfo=UTC)
+    days = [event(first + n * DAY) for n in range(5)]
+    button = {**days[0], "id": 1, "timestamp": (first + 9 * DAY).isoformat(), "extra": {}}
+    expect(show(page, [*days, button]).locator(".verdict")).to_contain_text("Nothing is missing up to 28 Oct 2026")
+    step("a newest event that is not the operator's does not hide the others", condition=True)
+
+    view = show(page, [event(first + n * DAY, uri="s3://my-lake/all.jsonl") for n in range(5)])
+    expect(view.locator(".verdict")).to_contain_text("4 days are missing: 24 Oct 2026 to 27 Oct 2026")
+    step("days whose object another day has overwritten are missing", condition=True)
+
+    deleted = {**{name: days[2]["extra"][name] for name in ("start", "end")}, "status": "missing"}
+    found = {"missing": 1, "short": 0, "untracked": 0, "to_read": [deleted]}
+    view = show(page, days, report=found)
+    expect(view.locator(".verdict")).to_contain_text("1 day is missing: 26 Oct 2026")
+    expect(view.locator(".facts div", has_text="Missing").locator("dd")).to_have_text("1")
+    step("an object that a check did not find is missing, in words and numbers", condition=True)
+
+    expect(show(page, days, report={**found, "missing": 2}).locator(".verdict")).to_contain_text("1 gap that")
+    expect(show(page, days, report={**found, "to_read": []}).locator(".verdict.bad")).to_contain_text("1 gap that")
+    step("gaps that a check found and no cell shows are counted", condition=True)
+
+    yesterday = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - DAY
+    expect(show(page, [event(yesterday)]).locator(".verdict.good")).to_contain_text("Nothing is missing up to")
+    view = show(page, [event(yesterday)], report="{'a':")
+    expect(view.locator(".verdict:not(.good)")).to_contain_text("could not be read")
+    step("a report that cannot be read is not taken for a good one", condition=True)
+    page.unroute_all()
+
+
 def look_without_permission(page: Page) -> None:
     """Open the page as a user who may not read assets."""
     log_in(page, "nobody", os.environ["ZCC_UI_PASSWORD_OF_NOBODY"])
@@ -130,15 +162,23 @@ def event(start: datetime, length: timedelta = DAY, **values: Any) -> dict[str, 
     return {"id": id(extra), "timestamp": start.isoformat(), **source, **values, "extra": extra}
 
 
-def show(page: Page, events: list[dict[str, Any]], asset: str = "made_up") -> FrameLocator:
-    """Open the page with an API that returns these events."""
+def show(page: Page, events: list[dict[str, Any]], asset: str = "made_up", report: Any = None) -> FrameLocator:
+    """Open the page with an API that returns these events, and this report of a check later than they are."""
     assets = [{"id": 1, "name": asset, "last_asset_event": {"id": 1}, "producing_tasks": [{}], "aliases": []}]
+    newest = sorted(events, key=lambda entry: entry["timestamp"], reverse=True)
+    check = {"dag_id": "a_dag", "run_id": "a_run", "task_id": "check", "map_index": -1}
+    checks = [{**check, "timestamp": newest[0]["extra"]["end"]}] if report else []
+    lists = {"assets": assets, "events": newest, "xcomEntries": checks}
+    names = {"assets": "assets", "events": "asset_events", "xcomEntries": "xcom_entries"}
 
     def respond(route: Route) -> None:
-        entries = {"asset_events": events} if "/events" in route.request.url else {"assets": assets}
-        route.fulfill(body=json.dumps({**entries, "total_entries": len(*entries.values())}))
+        url = urlsplit(route.request.url)
+        last = url.path.rpartition("/")[2]
+        limit = int(parse_qs(url.query).get("limit", ["0"])[0])
+        entries = {names[last]: lists[last][:limit], "total_entries": len(lists[last])} if last in names else {}
+        route.fulfill(body=json.dumps(entries or {"value": report}))
 
     page.unroute_all()
-    page.route(re.compile("/api/v2/assets"), respond)
+    page.route(re.compile("/api/v2/(assets|.*/xcomEntries)"), respond)
     page.goto("/plugin/zcc-coverage")
     return loaded(page)
