@@ -103,6 +103,8 @@ $(STAMP): constraints/airflow-$(AIRFLOW).txt constraints/tools.txt pyproject.tom
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/tools.txt uv
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
 		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt --editable '.[dev]' $(FORM)
+	@# Beside the installed one, Airflow would find the plugin of this one again.
+	rm -rf *.egg-info
 	@touch $@
 
 docs: $(STAMP)-docs
@@ -117,6 +119,7 @@ build/docs/index.html:
 build: $(STAMP)-release build/docs/index.html
 	rm -rf dist
 	$(BIN)/python -m build --quiet
+	rm -rf *.egg-info
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/python -m tests.distribution dist build/docs
 
@@ -132,6 +135,7 @@ $(STAMP)-docs $(STAMP)-release: $(STAMP)-%: $(STAMP) constraints/%.txt
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
 		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt \
 		--constraint constraints/$*.txt --editable '.[$*]'
+	rm -rf *.egg-info
 	@touch $@
 
 celery-demo: $(CELERY)/.installed
