@@ -146,6 +146,7 @@ $(CELERY)/.installed: $(STAMP) constraints/airflow-3.3.txt constraints/celery.tx
 	$(BIN)/uv pip install --quiet --system-certs --python $(CELERY)/bin/python \
 		--constraint constraints/airflow-3.3.txt --constraint constraints/tools.txt --constraint constraints/celery.txt \
 		--editable '.[dev]' apache-airflow-providers-celery asyncpg psycopg2-binary
+	rm -rf *.egg-info
 	@touch $@
 
 month: $(STAMP)
@@ -172,6 +173,7 @@ $(PARSE_TIME)/.installed: $(STAMP) constraints/parse-time.txt
 	$(PYTHON) -m venv --clear $(PARSE_TIME)
 	$(BIN)/uv pip install --quiet --system-certs --python $(PARSE_TIME)/bin/python --constraint constraints/airflow-3.3.txt \
 		--constraint constraints/parse-time.txt --editable . apache-airflow-providers-salesforce
+	rm -rf *.egg-info
 	@touch $@
 
 parse-time: $(PARSE_TIME)/.installed
