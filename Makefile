@@ -103,8 +103,6 @@ $(STAMP): constraints/airflow-$(AIRFLOW).txt constraints/tools.txt pyproject.tom
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/tools.txt uv
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
 		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt --editable '.[dev]' $(FORM)
-	@# Beside the installed one, Airflow would find the plugin of this one again.
-	rm -rf *.egg-info
 	@touch $@
 
 docs: $(STAMP)-docs
@@ -119,7 +117,6 @@ build/docs/index.html:
 build: $(STAMP)-release build/docs/index.html
 	rm -rf dist
 	$(BIN)/python -m build --quiet
-	rm -rf *.egg-info
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/python -m tests.distribution dist build/docs
 
@@ -135,7 +132,6 @@ $(STAMP)-docs $(STAMP)-release: $(STAMP)-%: $(STAMP) constraints/%.txt
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
 		--constraint constraints/airflow-$(AIRFLOW).txt --constraint constraints/tools.txt \
 		--constraint constraints/$*.txt --editable '.[$*]'
-	rm -rf *.egg-info
 	@touch $@
 
 celery-demo: $(CELERY)/.installed
@@ -146,7 +142,6 @@ $(CELERY)/.installed: $(STAMP) constraints/airflow-3.3.txt constraints/celery.tx
 	$(BIN)/uv pip install --quiet --system-certs --python $(CELERY)/bin/python \
 		--constraint constraints/airflow-3.3.txt --constraint constraints/tools.txt --constraint constraints/celery.txt \
 		--editable '.[dev]' apache-airflow-providers-celery asyncpg psycopg2-binary
-	rm -rf *.egg-info
 	@touch $@
 
 month: $(STAMP)
@@ -173,7 +168,6 @@ $(PARSE_TIME)/.installed: $(STAMP) constraints/parse-time.txt
 	$(PYTHON) -m venv --clear $(PARSE_TIME)
 	$(BIN)/uv pip install --quiet --system-certs --python $(PARSE_TIME)/bin/python --constraint constraints/airflow-3.3.txt \
 		--constraint constraints/parse-time.txt --editable . apache-airflow-providers-salesforce
-	rm -rf *.egg-info
 	@touch $@
 
 parse-time: $(PARSE_TIME)/.installed
@@ -183,4 +177,4 @@ profile: $(STAMP)
 	@exec $(BIN)/python -m benchmarks.profile
 
 clean:
-	rm -rf $(VENV) $(BENCHMARKS) $(CELERY) $(BROWSER) $(PARSE_TIME) .matrix mutants .airflow build dist *.egg-info
+	rm -rf $(VENV) $(BENCHMARKS) $(CELERY) $(BROWSER) $(PARSE_TIME) .matrix mutants .airflow build dist

@@ -42,9 +42,14 @@ class _Distribution(Distribution):
             self.metadata.project_urls = {**self.metadata.project_urls, **source}
 
 
+# Not in the root, which is on Python's path beside the installed package: Airflow loads no further plugin of a task's
+# process once it has found one twice.
+_METADATA = _ROOT / "build"
+_METADATA.mkdir(exist_ok=True)
 _readme = (_ROOT / "README.md").read_text(encoding="utf-8")
 setup(
     distclass=_Distribution,
+    options={"egg_info": {"egg_base": str(_METADATA)}},
     # docs/conf.py puts the README's pictures there.
     long_description=_LINK.sub(
         _link, _PICTURE.sub(lambda found: f"{found[1]}{_SITE}/_static/{Path(found[2]).name}", _readme)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import distributions, entry_points
 
 import pytest
 
@@ -17,6 +17,11 @@ HAS_PAGES = AIRFLOW >= (3, 1)
 def load_plugin():
     [entry_point] = {each for each in entry_points(group="airflow.plugins") if each.name == "zcc_coverage"}
     return entry_point.load()()
+
+
+def test_python_finds_the_package_once():
+    # Airflow's tasks load no further plugin once they have found one twice.
+    assert len(list(distributions(name="airflow-provider-zcc"))) == 1
 
 
 @pytest.mark.skipif(HAS_PAGES, reason="the page is there")
