@@ -7,8 +7,10 @@ import re
 import tomllib
 from importlib.metadata import version as version_of
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.util.inspect import signature, stringify_signature
 
 project = "airflow-provider-zcc"
 copyright = "the airflow-provider-zcc authors"  # noqa: A001  Sphinx's name for it
@@ -25,7 +27,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
 ]
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist", "tasklist"]
 myst_heading_anchors = 3
 # Pygments knows neither DuckDB's SQL nor Snowflake's, and marks what it can.
 suppress_warnings = ["myst.header", "misc.highlighting_failure"]
@@ -88,6 +90,14 @@ def _relink(_: Sphinx, path: Path, __: str, content: list[str]) -> None:
         content[0] = _LINK.sub(relinked, content[0])
 
 
+def _arguments(_: Sphinx, what: str, __: str, documented: Any, ___: Any, shown: str, ____: Any) -> tuple[str, str]:
+    """Show the arguments of operators and sensors, which Airflow's metaclass hides."""
+    if what == "class" and shown == "(*args, **kwargs)":
+        shown = stringify_signature(signature(documented.__init__, bound_method=True), show_annotation=False)
+    return shown, ""
+
+
 def setup(app: Sphinx) -> None:
     """Register what is done while building."""
     app.connect("include-read", _relink)
+    app.connect("autodoc-process-signature", _arguments)

@@ -23,7 +23,7 @@ from airflow.providers.common.compat.sdk import DAG, Asset, Param
 from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 
-# The same for both tasks: where a day is in S3. A filter such as queue_id="…" belongs here too.
+# The same for both tasks: where a day is in S3. Filters such as queue_id="…" go here too.
 DAY = {
     "s3_bucket": "{{ var.value.get('zcc_bucket', 'my-lake') }}",
     "s3_key": "zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",
@@ -39,19 +39,22 @@ with DAG(
     catchup=False,
     default_args={"retries": 3},
     params={
-        "from": Param("2026-10-01", type="string", format="date", title="From", description="First day, in UTC"),
-        "to": Param("2026-10-31", type="string", format="date", title="To", description="Last day, in UTC"),
+        "from": Param("2026-10-01", type="string", format="date", description="First day, in UTC"),
+        "to": Param("2026-10-31", type="string", format="date", description="Last day, in UTC"),
     },
     tags=["zoom", "zoom-contact-center"],
 ) as dag:
     check = EngagementsCheckOperator(
-        task_id="check", start="{{ params['from'] }}", end="{{ macros.ds_add(params['to'], 1) }}", **DAY
+        task_id="check",
+        start="{{ params['from'] }}",
+        end="{{ macros.ds_add(params['to'], 1) }}",
+        **DAY,
     )
     EngagementsToS3Operator.partial(
         task_id="engagements_to_s3",
         outlets=[Asset("zoom_engagements")],
         map_index_template="{{ task.start[:10] }}",
-        # The tasks share the account's rate limit: two concurrent tasks already saturate it.
+        # The tasks share the account's rate limit, and two of them already saturate it.
         max_active_tis_per_dag=2,
         **DAY,
     ).expand_kwargs(check.output)

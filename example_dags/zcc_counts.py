@@ -19,8 +19,8 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Airfl
 
 log = logging.getLogger(__name__)
 
-# An engagement counts once in each queue that it went through. Zoom may leave out any field, so the fields are
-# declared rather than left for DuckDB to detect.
+# An engagement counts once in each queue that it went through. Zoom may leave out any field,
+# so DuckDB is told the fields instead of detecting them.
 COUNTS = """
     SELECT coalesce(c.channel.channel, '(none)') AS channel,
            coalesce(q.queue.queue_name, q.queue.cc_queue_id, '(none)') AS queue,
@@ -73,7 +73,7 @@ with DAG(
         triggering_asset_events: Any = None,
         triggering_dataset_events: Any = None,  # what Airflow 2 calls them
     ) -> list[dict[str, Any]]:
-        """Count what the objects hold whose events triggered this run: one, or several if they came together."""
+        """Count what the objects hold whose events triggered this run."""
         triggers = triggering_asset_events or triggering_dataset_events or {}
         summaries = [event.extra for events in triggers.values() for event in events if "uri" in event.extra]
         if not summaries:

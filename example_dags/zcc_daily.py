@@ -23,7 +23,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOperator
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 
-# The same for all three tasks: where a day is in S3. A filter such as queue_id="…" belongs here too.
+# The same for all tasks: where a day is in S3. Filters such as queue_id="…" go here too.
 DAY = {
     "s3_bucket": "{{ var.value.get('zcc_bucket', 'my-lake') }}",
     "s3_key": "zoom/engagements/date={start:%Y-%m-%d}/engagements.jsonl.gz",
@@ -32,7 +32,7 @@ DAY = {
 with DAG(
     dag_id="zcc_daily",
     dag_display_name="Zoom Contact Center, daily",
-    description="Writes yesterday's engagements to S3, and reads again what has changed since",
+    description="Writes yesterday's engagements to S3, and reads again what has changed",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
@@ -42,14 +42,23 @@ with DAG(
     default_args={"retries": 3},
     tags=["zoom", "zoom-contact-center"],
 ) as dag:
-    write = EngagementsToS3Operator(task_id="engagements_to_s3", outlets=[Asset("zoom_engagements")], **DAY)
-    # A day is due for the last time seven days after its end: eight days would do, if no run ever failed.
-    check = EngagementsCheckOperator(task_id="check", lookback=timedelta(days=10), trigger_rule="all_done", **DAY)
+    write = EngagementsToS3Operator(
+        task_id="engagements_to_s3",
+        outlets=[Asset("zoom_engagements")],
+        **DAY,
+    )
+    check = EngagementsCheckOperator(
+        task_id="check",
+        # A day is due for the last time after seven days: eight would do, if no run failed.
+        lookback=timedelta(days=10),
+        trigger_rule="all_done",
+        **DAY,
+    )
     EngagementsToS3Operator.partial(
         task_id="read_again",
         outlets=[Asset("zoom_engagements")],
         map_index_template="{{ task.start[:10] }}",
-        # The tasks share the account's rate limit: two concurrent tasks already saturate it.
+        # The tasks share the account's rate limit, and two of them already saturate it.
         max_active_tis_per_dagrun=2,
         **DAY,
     ).expand_kwargs(check.output)

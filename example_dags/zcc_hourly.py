@@ -21,7 +21,8 @@ from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOpe
 from airflow_provider_zcc.sensors.engagements import EngagementsSensor
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
 
-# The same for all tasks: where an hour is in S3. A filter such as queue_id="…" belongs here too, and into the sensor.
+# The same for all tasks: where an hour is in S3. Filters such as queue_id="…" go here too,
+# and into the sensor.
 HOUR = {
     "s3_bucket": "{{ var.value.get('zcc_bucket', 'my-lake') }}",
     "s3_key": "zoom/engagements/date={start:%Y-%m-%d}/hour={start:%H}/engagements.jsonl.gz",
@@ -30,7 +31,7 @@ HOUR = {
 with DAG(
     dag_id="zcc_hourly",
     dag_display_name="Zoom Contact Center, hourly",
-    description="Writes each hour's engagements to S3, once Zoom has had time to process them",
+    description="Writes each hour's engagements to S3, once Zoom has processed them",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("@hourly", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),

@@ -19,7 +19,7 @@ import pendulum
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.common.compat.sdk import DAG, Asset, Param, task
 
-# Zoom may leave out any field, so the fields are declared rather than left for DuckDB to detect.
+# Zoom may leave out any field, so DuckDB is told the fields instead of detecting them.
 PARQUET = """
     COPY (
         FROM read_json($lines, format = 'newline_delimited', columns = {
@@ -78,7 +78,7 @@ with DAG(
         triggering_asset_events: Any = None,
         triggering_dataset_events: Any = None,  # what Airflow 2 calls them
     ) -> list[str]:
-        """Return the objects of the events that triggered this run, without those that are unchanged; or ``uri``."""
+        """Return the changed objects of the events that triggered this run, or ``uri``."""
         if params and params["uri"]:
             return [params["uri"]]
         triggers = triggering_asset_events or triggering_dataset_events or {}

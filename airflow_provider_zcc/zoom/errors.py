@@ -3,16 +3,16 @@
 ::
 
     ZoomError
-    ├── PermanentError           do not retry: a person has to correct credentials, scope, role, license or query
-    │   ├── InvalidQuery         correct the interval or the filter that it names; nothing was sent
-    │   └── InvalidSettings      correct the field of the connection that it names; nothing was sent
-    ├── TransientError           retry later: an outage, or an unreadable response; the client has retried already
+    ├── PermanentError           do not retry: correct credentials, scope, role or query
+    │   ├── InvalidQuery         correct the interval or filter that it names; nothing was sent
+    │   └── InvalidSettings      correct the field of the connection; nothing was sent
+    ├── TransientError           retry later: an outage; the client has retried already
     │   ├── ConnectionFailed     the same; check the network if it persists
-    │   └── IncompleteResponse   the same, or accept the loss with ``on_incomplete="warn"``
-    ├── InvalidEnvironment       retry on another worker, or correct the variable of this one that it names
-    ├── RateLimited              retry later, or leave room for the account's other apps; the client has retried already
-    │   └── RateLimitedUntil     retry at ``retry_at``, not before
-    ├── AccessTokenRejected      fetch a new token; the client does, and raises TransientError if that does not help
+    │   └── IncompleteResponse   the same, or accept the loss with on_incomplete="warn"
+    ├── InvalidEnvironment       correct the variable that it names, or use another worker
+    ├── RateLimited              retry later, with fewer tasks; the client has retried already
+    │   └── RateLimitedUntil     retry at retry_at, not before
+    ├── AccessTokenRejected      fetch a new token; the client does
     ├── PageTokenExpired         read the window again from its first page; the reader does
     └── ReadCancelled            nothing: the caller itself stopped the read
 """
