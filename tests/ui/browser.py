@@ -18,7 +18,13 @@ from typing import Any
 
 from playwright.sync_api import expect, sync_playwright
 
-from tests.ui.coverage import look_at_hidden_gaps, look_at_other_lakes, look_at_the_coverage, look_without_permission
+from tests.ui.coverage import (
+    look_at_hidden_gaps,
+    look_at_other_lakes,
+    look_at_the_coverage,
+    look_at_two_years,
+    look_without_permission,
+)
 from tests.ui.forms import DEFAULTS, PLACEHOLDERS, ConnectionPage, connection_page
 from tests.ui.steps import SECONDS, WINDOW, shoot, step
 
@@ -44,6 +50,7 @@ def main() -> None:
             look_at_the_coverage(page, days, images)
             look_at_other_lakes(page)
             look_at_hidden_gaps(page)
+            look_at_two_years(page)
             look_without_permission(browser.new_page(base_url=os.environ["ZCC_UI_AIRFLOW"]))
         look_at_the_form(form, connection, images)
         if form.shows_dags_of_airflow_3:

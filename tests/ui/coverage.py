@@ -127,6 +127,23 @@ def look_at_hidden_gaps(page: Page) -> None:
     page.unroute_all()
 
 
+def look_at_two_years(page: Page) -> None:
+    """Add days to the lake as real events, each read three times, and print what it takes to load them."""
+    first = datetime(2020, 1, 1, tzinfo=UTC)
+    days = [event(first + n * DAY, uri=f"s3://my-lake/two-years/{n}")["extra"] for n in range(731)]
+    [lake] = page.request.get("/api/v2/assets?name_pattern=zoom_engagements").json()["assets"]
+    for extra in days * 3:
+        assert page.request.post("/api/v2/assets/events", data={"asset_id": lake["id"], "extra": extra}).ok
+    page.goto("/zcc-coverage/")
+    page.wait_for_selector(".lake")
+    milliseconds, sizes = page.evaluate(
+        "[performance.now(), performance.getEntriesByType('resource').map(entry => entry.transferSize)]"
+    )
+    cells = page.locator(".lake", has_text="two-years").locator(".calendar .cell").count()
+    took = f"{len(sizes)} requests, {sum(sizes) / 1e6:.1f} MB, {milliseconds / 1000:.1f} s"
+    step(f"{len(days)} more days, each read three times: {took}", cells == len(days))
+
+
 def look_without_permission(page: Page) -> None:
     """Open the page as a user who may not read assets."""
     log_in(page, "nobody", os.environ["ZCC_UI_PASSWORD_OF_NOBODY"])
