@@ -74,7 +74,7 @@ _SCOPE_IS_MISSING = 4711
 
 #: What to do about a permanent error, by HTTP status and Zoom's code. Sources: the error tables of Zoom's
 #: "List engagements" reference and of its Contact Center API, as of 2026.
-_REMEDIES = {
+_REMEDIES: dict[tuple[int, int | None], str] = {
     (400, 300): "Correct the query.",
     (
         400,
@@ -353,7 +353,7 @@ class _Retries:
         seconds = wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT)(state)
         if isinstance(error, RateLimited):
             seconds = max(seconds, _seconds_until(error.retry_at))
-        return min(seconds, max(self._deadline - time.monotonic(), 0.0))
+        return min(seconds, self._deadline - time.monotonic())
 
     def log(self, state: RetryCallState) -> None:
         """Log an attempt that failed. That other apps use the account's limit as well is no reason to worry."""
@@ -390,7 +390,7 @@ def _classified(
         return AccessTokenRejected, "Zoom rejected the access token ({})."
     if paged and "next page token" in words.lower():
         return PageTokenExpired, "Zoom's page token expired ({})."
-    remedy = _REMEDIES.get((status, code or 0)) or _DEFAULT_REMEDIES.get(status) or "Correct the query."
+    remedy = _REMEDIES.get((status, code)) or _DEFAULT_REMEDIES.get(status) or "Correct the query."
     return PermanentError, f"Zoom rejected the request ({{}}). {remedy}"
 
 

@@ -71,7 +71,7 @@ class Response:
     @property
     def tracking_id(self) -> str | None:
         """Zoom's id of the request, fit for a log; None if it sent none."""
-        return quote(self.headers.get("x-zm-trackingid", "")) or None
+        return _tracking_id(self.headers)
 
 
 class _Session(requests.Session):
@@ -140,10 +140,10 @@ def send(made: requests.Session, method: str, url: str, *, timeout: float, **kwa
         _check_proxy(proxy)
     # The errors of requests quote the URL, and with it a consumer's number: they are not chained.
     try:
-        with made.request(method, url, allow_redirects=False, stream=True, timeout=timeout, **kwargs) as response:
+        with made.request(method, url, stream=True, timeout=timeout, **kwargs) as response:
             body = _body(response, url, max(_BODY_DEADLINE, timeout))
     except requests.exceptions.TooManyRedirects as error:
-        raise _redirected(url, error.response) from None
+        raise _redirected(url, error.response) from None  # type: ignore[arg-type]  # the session passes it
     except (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError, UnicodeError):
         raise InvalidSettings(f"{_host(url)} is not a valid host name. Correct the connection.") from None
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
@@ -224,14 +224,18 @@ def _variables_of(proxy: str) -> str:
     return " and ".join(names) or "the system's settings"
 
 
-def _redirected(url: str, response: requests.Response | None) -> PermanentError:
-    status = None if response is None else response.status_code
+def _redirected(url: str, response: requests.Response) -> PermanentError:
+    status = response.status_code
     return PermanentError(
         f"{_host(url)} redirected the request (HTTP {status}), which is not followed, to keep the credentials where "
         "they belong. Check the connection's host and oauth_url.",
         status=status,
-        tracking_id=None if response is None else Response(0, response.headers, b"").tracking_id,
+        tracking_id=_tracking_id(response.headers),
     )
+
+
+def _tracking_id(headers: Mapping[str, str]) -> str | None:
+    return quote(headers.get("x-zm-trackingid", "")) or None
 
 
 def error_body(response: Response) -> dict[str, Any]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Generic, ParamSpec, TypeVar, cast
+from typing import Generic, ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
-
-_KEPT = 64
 
 
 class shared_in_process(Generic[Arguments, Value]):  # noqa: N801  a decorator, as lru_cache is
@@ -22,13 +20,13 @@ class shared_in_process(Generic[Arguments, Value]):  # noqa: N801  a decorator, 
     """
 
     def __init__(self, make: Callable[Arguments, Value]) -> None:
-        self._make = lru_cache(maxsize=_KEPT)(make)
+        self._make = lru_cache(make)
         self._lock = threading.Lock()
 
     def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
         """Return the object for these arguments."""
         with self._lock:
-            return self._make(*cast("tuple[Hashable, ...]", args), **cast("dict[str, Hashable]", kwargs))
+            return self._make(*args, **kwargs)  # type: ignore[arg-type]
 
     def cache_clear(self) -> None:
         """Forget all objects."""
