@@ -45,6 +45,8 @@ _FAILURES: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionRefusedError, "connection refused"),
     (TimeoutError, "timed out"),
     (requests.exceptions.Timeout, "timed out"),
+    # To urllib3, this is a timeout too.
+    (urllib3.exceptions.NewConnectionError, "host not reachable"),
     (urllib3.exceptions.TimeoutError, "timed out"),
     (ssl.SSLError, "TLS handshake failed"),
     (ConnectionResetError, "connection reset"),
