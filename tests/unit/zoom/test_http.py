@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
 import threading
 import time
 import traceback
@@ -10,7 +11,6 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import requests
 from pytest_mock import MockerFixture
 from requests.structures import CaseInsensitiveDict
 
@@ -19,6 +19,7 @@ from airflow_provider_zcc.zoom.errors import (
     InvalidEnvironment,
     InvalidSettings,
     PermanentError,
+    ZoomError,
 )
 from airflow_provider_zcc.zoom.http import (
     Response,
@@ -97,21 +98,23 @@ def test_a_response_arrives_whole_and_decompressed_whatever_its_status(simulator
     assert response.headers.get("Retry-After") == "7"
 
 
-def test_cookies_are_neither_kept_nor_sent(simulator: SimulatorServer) -> None:
+def test_json_is_accepted_and_cookies_are_neither_kept_nor_sent(simulator: SimulatorServer) -> None:
     respond(simulator, 200, Set_Cookie="sid=1; Path=/")
     with session() as client:
         for _ in range(2):
             send(client, "GET", f"{simulator.url}/v2/contact_center/engagements", timeout=5.0)
 
         assert not client.cookies
-        assert "Cookie" not in client.prepare_request(requests.Request("GET", simulator.url)).headers
+    request, _ = simulator.simulator.stats.exchanges[-1]
+    assert "cookie" not in request.headers
+    assert request.headers["accept"] == "application/json"
 
 
 def test_a_redirect_is_rejected_and_not_followed(start_simulator: StartSimulator) -> None:
     server, other = start_simulator(), start_simulator()
     respond(server, 307, location=f"{other.url}/v2/contact_center/engagements", x_zm_trackingid="v=1")
 
-    with pytest.raises(PermanentError, match=r"redirected the request.*oauth_url\.$") as error:
+    with pytest.raises(PermanentError, match=r"Check the connection's host and oauth_url\.$") as error:
         page(server)
 
     assert (error.value.status, error.value.tracking_id) == (307, "v=1")
@@ -153,11 +156,28 @@ def safe_message(error: BaseException) -> str:
     return str(error)
 
 
-def test_an_unknown_host_name_is_transient_and_named(mocker: MockerFixture) -> None:
-    mocker.patch("socket.getaddrinfo", side_effect=socket.gaierror(-2, "Name or service not known"))
+@pytest.mark.parametrize(
+    ("failure", "kind", "message"),
+    [
+        (socket.gaierror(-2, "Unknown"), ConnectionFailed, "Could not connect to zoom.example: host name not known."),
+        (OSError("No route"), ConnectionFailed, "Could not connect to zoom.example: host not reachable."),
+        (
+            ssl.SSLCertVerificationError("Self-signed"),
+            PermanentError,
+            "The TLS certificate of zoom.example could not be verified. Check the connection's host, "
+            "and the proxy or certificate bundle of this worker.",
+        ),
+    ],
+)
+def test_the_cause_of_a_failure_is_named_and_only_a_bad_certificate_is_permanent(
+    mocker: MockerFixture, failure: Exception, kind: type[ZoomError], message: str
+) -> None:
+    mocker.patch("socket.getaddrinfo", side_effect=failure)
 
-    with pytest.raises(ConnectionFailed, match=r"zoom\.example: host name not known"):
+    with pytest.raises(kind) as error:
         get("https://zoom.example/v2")
+
+    assert safe_message(error.value) == message
 
 
 @pytest.mark.parametrize(
@@ -179,14 +199,14 @@ def test_a_tls_handshake_that_fails_without_a_bad_certificate_is_transient(
 
 @pytest.mark.parametrize("host", [".example", "ä" * 64 + ".example"])
 def test_a_host_that_cannot_exist_is_an_invalid_setting(host: str) -> None:
-    with pytest.raises(InvalidSettings, match="is not a valid host name"):
+    with pytest.raises(InvalidSettings, match=r"is not a valid host name\. Correct the connection\."):
         get(f"https://{host}/v2")
 
 
 def test_a_certificate_bundle_that_does_not_exist_is_the_workers_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
 
-    with pytest.raises(InvalidEnvironment, match=r"/no/such/bundle\.pem.*REQUESTS_CA_BUNDLE"):
+    with pytest.raises(InvalidEnvironment, match=r"/no/such/bundle\.pem.*\. Check the cert.* CURL_CA_BUNDLE names\.$"):
         get("https://127.0.0.1:9/v2")
 
 
@@ -197,10 +217,10 @@ def test_a_certificate_bundle_that_does_not_exist_is_the_workers_error(monkeypat
 @pytest.mark.parametrize(
     ("proxy", "problem"),
     [
-        ("socks5h://user:pass-word@proxy.example:1080", "PySocks"),
-        ("gopher://user:pass-word@proxy.example", "gopher"),
-        ("user:pass-word@proxy.example:3128", "not a URL"),
-        ("http://user:pass-word@", "not a URL"),
+        ("socks5h://user:pass-word@proxy.example:1080", "a SOCKS proxy needs the package PySocks"),
+        ("gopher://user:pass-word@proxy.example", "gopher is not a scheme of proxies"),
+        ("user:pass-word@proxy.example:3128", "it is not a URL such as http://proxy.example:3128"),
+        ("http://user:pass-word@", "it is not a URL such as http://proxy.example:3128"),
     ],
 )
 def test_a_proxy_that_cannot_work_is_named_with_its_variable_and_without_its_password(
@@ -209,26 +229,26 @@ def test_a_proxy_that_cannot_work_is_named_with_its_variable_and_without_its_pas
     mocker.patch("airflow_provider_zcc.zoom.http.find_spec", return_value=None)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
 
-    with pytest.raises(InvalidEnvironment, match=problem) as error:
+    with pytest.raises(InvalidEnvironment) as error:
         get("https://zoom.example/v2")
 
-    message = safe_message(error.value)
-    assert "HTTPS_PROXY" in message
-    assert "pass-word" not in message
-    assert proxy.rpartition("@")[2] in message
+    named = f"The proxy {proxy.rpartition('@')[2]} of HTTPS_PROXY"
+    assert safe_message(error.value) == f"{named} cannot be used: {problem}. Correct it on this worker."
 
 
 @pytest.mark.usefixtures("no_proxies")
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize("scheme", ["http", "https", "socks4", "socks4a", "socks5", "socks5h"])
 def test_a_proxy_that_refuses_the_connection_is_named_and_transient(
-    monkeypatch: pytest.MonkeyPatch, free_port: int, scheme: str
+    monkeypatch: pytest.MonkeyPatch, free_port: int, scheme: str, variable: str
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://user:pass-word@127.0.0.1:{free_port}")
+    monkeypatch.setenv(variable, f"{scheme}://user:pass-word@127.0.0.1:{free_port}")
 
-    with pytest.raises(ConnectionFailed, match=f"127.0.0.1:{free_port} of HTTPS_PROXY: connection refused") as error:
-        get("https://zoom.example/v2")
+    with pytest.raises(ConnectionFailed) as error:
+        get("https://127.0.0.1:9/v2")
 
-    assert "pass-word" not in safe_message(error.value)
+    through = f"through the proxy 127.0.0.1:{free_port} of {variable}"
+    assert safe_message(error.value) == f"Could not connect to 127.0.0.1:9 {through}: connection refused."
 
 
 @pytest.mark.usefixtures("no_proxies")
@@ -274,6 +294,7 @@ def test_retry_after_is_read_in_any_spelling_or_ignored(value: str | None, insta
     ("value", "instant"),
     [
         (f"{(NOW + timedelta(seconds=1)).timestamp():.0f}", NOW + timedelta(seconds=1)),
+        (f"{(NOW + timedelta(seconds=60)).timestamp():.0f}", NOW + timedelta(seconds=60)),
         (f"{(NOW + timedelta(seconds=61)).timestamp():.0f}", None),
         (f"{NOW.timestamp():.0f}", None),
         *((value, None) for value in (None, "soon", "nan", "inf", "7")),

@@ -46,7 +46,7 @@ def issued(server: SimulatorServer) -> int:
 
 @pytest.mark.parametrize(
     ("expires_in", "kept_until"),
-    [(3_599, 3_539.0), (100, 50.0), (None, 3_539.0), ("3599", 3_539.0), (0, 3_539.0)],
+    [(3_599, 3_539.0), (100, 50.0), (1, 0.5), (None, 3_539.0), ("3599", 3_539.0), (0, 3_539.0)],
 )
 def test_a_token_is_kept_until_shortly_before_it_expires(
     simulator: SimulatorServer, mocker: MockerFixture, expires_in: object, kept_until: float
@@ -103,39 +103,57 @@ def test_client_and_secret_go_as_basic_auth_in_utf8_and_the_account_in_the_form(
     assert token_of(source_for(server)).startswith("simulated.")
 
 
+NO_TOKEN = "Zoom issued no access token ({}). "
+UNAVAILABLE = "Zoom's OAuth endpoint is unavailable ({}). Check oauth_url if this persists."
+APP = (
+    "Check the connection's account_id, and that the Server-to-Server OAuth app is activated in the Zoom App "
+    "Marketplace."
+)
+LOGIN = "Check the connection's login (Client ID) and password (Client Secret)."
+
+
 @pytest.mark.parametrize(
-    ("status", "body", "kind", "code"),
+    ("status", "body", "kind", "message"),
     [
-        (400, {"reason": "Words.", "error": "invalid_request"}, PermanentError, "invalid_request"),
-        (400, {"reason": "Words.", "error": "invalid_client"}, PermanentError, "invalid_client"),
-        (502, "<html>Bad Gateway</html>", TransientError, None),
-        (400, "<html>Bad Request</html>", TransientError, None),
-        (404, {"code": 404, "message": "Words."}, PermanentError, "404"),
-        (429, {"reason": "Words.", "error": "rate_limited"}, RateLimited, "rate_limited"),
+        (400, {"reason": "Words.", "error": "invalid_request"}, PermanentError, NO_TOKEN + APP),
+        (400, {"error_description": "Words.", "error": "invalid_client"}, PermanentError, NO_TOKEN + LOGIN),
+        (400, {"error": "invalid_client"}, PermanentError, NO_TOKEN + LOGIN),
+        (499, {"message": "Words."}, PermanentError, NO_TOKEN + APP),
+        (500, {"message": "Words."}, TransientError, UNAVAILABLE),
+        (400, "<html>Bad Request</html>", TransientError, UNAVAILABLE),
+        (404, {"code": 404, "message": "Words."}, PermanentError, f"{NO_TOKEN}Check the connection's oauth_url."),
+        (404, "<html>Not Found</html>", PermanentError, f"{NO_TOKEN}Check the connection's oauth_url."),
+        (429, {"reason": "Words."}, RateLimited, "Zoom's rate limit was reached ({})."),
     ],
 )
 def test_an_error_has_zooms_words_and_what_support_needs(
-    simulator: SimulatorServer, status: int, body: object, kind: type[ZoomError], code: str | None
+    simulator: SimulatorServer, status: int, body: Any, kind: type[ZoomError], message: str
 ) -> None:
     respond(simulator, status, body, x_zm_trackingid="v=7")
 
     error = error_of(source_for(simulator))
 
+    fields = {name: str(body[name]) for name in body} if isinstance(body, dict) else {}
+    code = fields.pop("error", None) or fields.pop("code", None)
+    facts = f"HTTP {status}" + (f", code {code}" if code else "") + (": Words." if fields else "")
     assert type(error) is kind
     assert (error.status, error.code, error.tracking_id) == (status, code, "v=7")
-    assert f"HTTP {status}" in str(error)
-    assert ("Words." in str(error)) == isinstance(body, dict)
-    assert str(error).endswith(".")
-    assert ("activated in the Zoom App Marketplace" in str(error)) == (code == "invalid_request")
-    assert ("Client Secret" in str(error)) == (code == "invalid_client")
-    assert ("oauth_url" in str(error)) == (status == 404 or kind is TransientError)
+    assert str(error) == message.format(f"{facts}; tracking id v=7")
 
 
-@pytest.mark.parametrize("body", ["<html>Sign in</html>", "[]", {}, {"access_token": 7}, {"access_token": "tökén"}])
+@pytest.mark.parametrize(
+    "body",
+    ["<html>Sign in</html>", "[]", {}, *({"access_token": token} for token in (7, "", "tökén", "two\nlines"))],
+)
 def test_a_response_without_a_token_fit_for_a_header_is_transient(simulator: SimulatorServer, body: object) -> None:
-    respond(simulator, 200, body)
+    respond(simulator, 200, body, x_zm_trackingid="v=7")
 
-    assert "no usable access token" in str(error_of(source_for(simulator), TransientError))
+    error = error_of(source_for(simulator), TransientError)
+
+    assert (error.status, error.tracking_id) == (200, "v=7")
+    assert str(error) == (
+        "Zoom's OAuth endpoint returned no usable access token (HTTP 200; tracking id v=7). Check oauth_url."
+    )
 
 
 def test_a_client_secret_written_with_other_spaces_is_in_no_error(simulator: SimulatorServer) -> None:
@@ -168,7 +186,7 @@ def test_a_token_is_sent_to_the_connections_host_only(simulator: SimulatorServer
     with (
         nullcontext()
         if is_signed
-        else pytest.raises(PermanentError, match=r"only sent to the connection's host\. .*\.$")
+        else pytest.raises(PermanentError, match=r"^The access .* the connection's host\. Use a URL on that host\.$")
     ):
         auth(request)
 
