@@ -188,9 +188,7 @@ def test_the_cause_of_a_failure_is_named_and_only_a_bad_certificate_is_permanent
     ],
     ids=["hangs up", "speaks http"],
 )
-def test_a_tls_handshake_that_fails_without_a_bad_certificate_is_transient(
-    serve: Callable[[socket.socket], object],
-) -> None:
+def test_a_tls_handshake_that_fails_for_another_reason_is_transient(serve: Callable[[socket.socket], object]) -> None:
     with listening(serve) as host, pytest.raises(ConnectionFailed, match=host) as error:
         get(f"https://{host}/v2")
 
@@ -321,7 +319,5 @@ def test_the_time_of_a_429_is_that_of_retry_after_before_that_of_the_reset() -> 
         ("x" * 298 + "secret", ("secret",), "x" * 298 + "**"),
     ],
 )
-def test_quoted_words_are_one_short_line_without_what_is_hidden(
-    words: object, hidden: tuple[str, ...], quoted: str
-) -> None:
+def test_quoted_words_are_one_line_without_what_is_hidden(words: object, hidden: tuple[str, ...], quoted: str) -> None:
     assert quote(words, hidden) == quoted

@@ -95,9 +95,7 @@ def test_threads_that_waited_for_a_token_that_did_not_come_share_the_failure(sim
 # The request and its errors
 
 
-def test_client_and_secret_go_as_basic_auth_in_utf8_and_the_account_in_the_form(
-    start_simulator: StartSimulator,
-) -> None:
+def test_client_and_secret_go_as_basic_auth_in_utf8_and_the_account_in_a_form(start_simulator: StartSimulator) -> None:
     server = start_simulator(client_id="clïent", client_secret="sécret:日本", account_id="an account&more=1")
 
     assert token_of(source_for(server)).startswith("simulated.")
@@ -151,9 +149,7 @@ def test_a_response_without_a_token_fit_for_a_header_is_transient(simulator: Sim
     error = error_of(source_for(simulator), TransientError)
 
     assert (error.status, error.tracking_id) == (200, "v=7")
-    assert str(error) == (
-        "Zoom's OAuth endpoint returned no usable access token (HTTP 200; tracking id v=7). Check oauth_url."
-    )
+    assert str(error).endswith("no usable access token (HTTP 200; tracking id v=7). Check oauth_url.")
 
 
 def test_a_client_secret_written_with_other_spaces_is_in_no_error(simulator: SimulatorServer) -> None:
@@ -182,12 +178,9 @@ def test_a_client_secret_written_with_other_spaces_is_in_no_error(simulator: Sim
 def test_a_token_is_sent_to_the_connections_host_only(simulator: SimulatorServer, url: str, is_signed: bool) -> None:
     source, request = source_for(simulator), requests.Request("GET", url).prepare()
     auth = BearerAuth(source, "https://api.zoom.us/v2", 5.0, None)
+    rejected = pytest.raises(PermanentError, match=r"^The access .* the connection's host\. Use a URL on that host\.$")
 
-    with (
-        nullcontext()
-        if is_signed
-        else pytest.raises(PermanentError, match=r"^The access .* the connection's host\. Use a URL on that host\.$")
-    ):
+    with nullcontext() if is_signed else rejected:
         auth(request)
 
     assert issued(simulator) == is_signed

@@ -18,7 +18,7 @@ RECORDS = [
     '{"engagement_id":"a","note":"Grüße 👋🏽 李雷"}'.encode(),
 ]
 #: Lone surrogates, as JavaScript leaves them when it splits a text within an emoji.
-LONE_SURROGATES = [
+LONE = [
     *(rb"\ud800 x", rb"x \uD83D", rb"\udc4b\ud83d", rb"\ud83dudc4b", rb"\ud83d\u0041", rb"\ud83d\ud83d\udc4b"),
     *(rb"a pair \uD83D\uDC4B\udc4b", rb"two \\\\\ud83d and \\ud83d", rb"\ud83d\\udc4b", rb"a quote \"\ud800\""),
 ]
@@ -29,9 +29,7 @@ def page_of(*records: bytes, **head: object) -> bytes:
     return b'{"engagements": [' + b", ".join(records) + b"], " + fields.encode() + b"}"
 
 
-@pytest.mark.parametrize(
-    "record", [*RECORDS, *(b'{"engagement_id":"a","note":"' + text + b'"}' for text in LONE_SURROGATES)]
-)
+@pytest.mark.parametrize("record", [*RECORDS, *(b'{"engagement_id":"a","note":"' + text + b'"}' for text in LONE)])
 def test_a_record_stays_byte_for_byte(record: bytes) -> None:
     before, after = b'{"engagement_id":"before"}', rb'{"engagement_id":"after","note":"\ufffd \ud83d\udc4b"}'
 
@@ -40,6 +38,12 @@ def test_a_record_stays_byte_for_byte(record: bytes) -> None:
     assert [kept.line for kept in page.records] == [before, record, after]
     assert [kept.identity for kept in page.records] == ["before", "a", "after"]
     assert page.next_page_token == "t"
+
+
+def test_records_that_differ_only_in_lone_surrogates_stay_different() -> None:
+    records = [rb'{"note":"\ufffd"}', rb'{"note":"\ud800"}', rb'{"note":"\udfff"}']
+
+    assert [kept.line for kept in parse_page(page_of(*records)).records] == records
 
 
 def test_line_breaks_between_tokens_are_taken_out_and_nothing_else_is() -> None:
@@ -65,7 +69,7 @@ def test_line_breaks_between_tokens_are_taken_out_and_nothing_else_is() -> None:
         (b'{"a":\n1}', b'{"a":1}', None),
     ],
 )
-def test_a_record_is_known_by_its_id_and_without_one_by_its_line(
+def test_a_record_is_known_by_its_id_or_its_line(
     record: bytes, identity: str | int | bytes, start_time: object
 ) -> None:
     (kept,) = parse_page(page_of(record)).records
@@ -85,11 +89,7 @@ def test_the_total_is_a_number_in_either_spelling_or_unknown(value: object, tota
 
 @pytest.mark.parametrize(
     ("head", "token"),
-    [
-        (b'"next_page_token": "a token"', "a token"),
-        (b'"next_page_token": ""', None),
-        (b'"page_size": 100', None),
-    ],
+    [(b'"next_page_token": "a token"', "a token"), (b'"next_page_token": ""', None), (b'"page_size": 100', None)],
 )
 def test_the_last_page_has_an_empty_a_null_or_no_page_token(head: bytes, token: str | None) -> None:
     assert parse_page(b'{"engagements": [], ' + head + b"}").next_page_token == token
@@ -100,24 +100,30 @@ def test_no_list_is_an_empty_page_where_zoom_counts_none(body: bytes) -> None:
     assert parse_page(body).records == []
 
 
+NO_LIST, NO_COUNT = "it has no list of engagements", "it has no engagements, and total_records is not a count"
+NO_JSON = "it is not JSON in UTF-8"
+
+
 @pytest.mark.parametrize(
-    "body",
+    ("body", "reason"),
     [
-        b"null",
-        b'{"total_records": 3}',
-        b'{"engagements": ["Private words"]}',
-        b'{"engagements": [{"note": Private words}]}',
-        b'{"engagements": [{"note": "Private words \xed\xa0\x80"}]}',
-        b'{"engagements": [], "next_page_token": ["Private words"]}',
-        '{"engagements": []}'.encode("utf-16"),
-        rb'{"engagements": [{"note": "Private words \ud800\udczz"}]}',
-        b'{"engagements": [{"note": "Private words", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
+        (b"null", ""),
+        (b'{"total_records": 1}', NO_LIST),
+        (b'{"next_page_token": "t", "total_records": "many"}', NO_LIST),
+        (b'{"engagements": [], "total_records": "many"}', NO_COUNT),
+        (b'{"engagements": ["Private words"]}', ""),
+        (b'{"engagements": [{"note": Private words}]}', ""),
+        (b'{"engagements": [{"note": "Private words \xed\xa0\x80"}]}', NO_JSON),
+        (b'{"engagements": [], "next_page_token": ["Private words"]}', ""),
+        ('{"engagements": []}'.encode("utf-16"), NO_JSON),
+        (rb'{"engagements": [{"note": "Private words \ud800\udczz"}]}', ""),
+        (b'{"engagements": [{"note": "Private words", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}", NO_JSON),
     ],
     ids=count(),
 )
-def test_what_is_not_a_page_is_a_transient_error_that_quotes_nothing(body: bytes) -> None:
+def test_what_is_not_a_page_is_a_transient_error_that_quotes_nothing(body: bytes, reason: str) -> None:
     with pytest.raises(TransientError) as error:
         parse_page(body)
 
-    assert str(error.value).startswith("Zoom's response is not a page of engagements: ")
+    assert str(error.value).startswith(f"Zoom's response is not a page of engagements: {reason}")
     assert "Private words" not in "".join(traceback.format_exception(error.value))

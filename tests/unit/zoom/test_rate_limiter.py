@@ -134,9 +134,7 @@ def test_process_that_starts_later_gets_a_share_and_what_it_leaves_is_taken_over
 
 @pytest.mark.parametrize("lateness", [0.0, 0.03])
 @pytest.mark.parametrize("ceiling", [0.1, 1.0, 2.5, 20.0, 200.0])
-def test_no_more_requests_than_the_ceiling_start_in_any_second_however_late_threads_wake_up(
-    ceiling: float, lateness: float
-) -> None:
+def test_no_more_than_the_ceiling_start_in_a_second_however_late_threads_wake(ceiling: float, lateness: float) -> None:
     clock = Clock(lateness)
     period, most = max(1.0, 1.0 / ceiling), max(1, math.floor(ceiling))
     limiter, begin = RateLimiter(ceiling, clock), clock.now
@@ -154,9 +152,7 @@ def test_starts_are_spaced_evenly_also_after_a_pause_of_the_caller(clock: Clock)
 
 
 @pytest.mark.parametrize("ceiling", [1.0, 20.0, 1_000.0])
-def test_while_nothing_is_accepted_the_rate_is_kept_and_about_one_request_a_second_is_sent(
-    clock: Clock, ceiling: float
-) -> None:
+def test_if_nothing_is_accepted_the_rate_stays_and_one_request_a_second_is_sent(clock: Clock, ceiling: float) -> None:
     limiter, rates, end = RateLimiter(ceiling, clock), list[float](), clock.now + 60.0
     while clock.now < end:
         limiter.wait_for_turn(clock)

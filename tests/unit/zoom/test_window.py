@@ -32,9 +32,7 @@ def after(hours: float) -> datetime:
         *((unreadable, Place.IN_DOUBT) for unreadable in (None, 1_762_300_800, "", "Z", "soon")),
     ],
 )
-def test_only_what_certainly_starts_in_the_second_of_the_end_is_left_to_the_next_window(
-    text: object, place: Place
-) -> None:
+def test_only_what_certainly_starts_in_the_second_of_the_end_is_left_to_the_next(text: object, place: Place) -> None:
     assert Window(START, END).place(text) is place
 
 
