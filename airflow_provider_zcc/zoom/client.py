@@ -372,7 +372,7 @@ class _Retries:
 
 
 def _error_of(state: RetryCallState) -> ZoomError:
-    error = state.outcome.exception() if state.outcome else None
+    error = state.outcome and state.outcome.exception()
     assert isinstance(error, ZoomError)  # noqa: S101  _IS_RETRIED lets no other pass
     return error
 

@@ -94,7 +94,7 @@ def session(connections: int = 1) -> requests.Session:
     made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     made.headers.update({"User-Agent": user_agent(), "Accept": "application/json"})
     for scheme in ("http://", "https://"):
-        made.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=connections))
+        made.mount(scheme, HTTPAdapter(pool_maxsize=connections))
     return made
 
 

@@ -110,6 +110,8 @@ class Stats:
     token_requests: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     queries: deque[list[tuple[str, str]]] = field(default_factory=lambda: deque(maxlen=10_000))
+    running: int = 0
+    most_at_once: int = 0
     user_agents: set[str] = field(default_factory=set)
     exchanges: deque[tuple[Request, Response]] = field(default_factory=lambda: deque(maxlen=100))
 
@@ -146,7 +148,13 @@ class ZoomSimulator:
             {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]},
             body,
         )
-        await self._reply(request, send)
+        stats = self.stats
+        stats.running += 1
+        stats.most_at_once = max(stats.most_at_once, stats.running)
+        try:
+            await self._reply(request, send)
+        finally:
+            stats.running -= 1
 
     async def _reply(self, request: Request, send: Any) -> None:
         places = _places(request)

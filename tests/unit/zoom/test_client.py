@@ -157,15 +157,13 @@ def test_zooms_words_and_the_fields_that_it_objects_to_are_quoted(simulator: Sim
 # Tokens
 
 
-def test_a_token_that_is_rejected_without_json_is_replaced_and_logged(
-    simulator: SimulatorServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_token_rejected_without_json_is_replaced(simulator: SimulatorServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "airflow_provider_zcc")
     simulator.simulator.faults = [response(401, "<html>Unauthorized</html>")]
 
     assert fetch(client_for(simulator, retry_timeout=0.0)).records
     assert sent(simulator) == (2, 2)
-    assert len(caplog.messages) == 1
+    assert ["HTTP 401" in message for message in caplog.messages] == [True]
 
 
 def test_every_new_token_is_announced_before_it_is_used(simulator: SimulatorServer) -> None:
@@ -180,17 +178,22 @@ def test_every_new_token_is_announced_before_it_is_used(simulator: SimulatorServ
 
 
 def test_a_daily_limit_of_the_token_endpoint_names_its_time(simulator: SimulatorServer) -> None:
-    details = {"status": 429, "body": {"error": "daily"}, "headers": {"Retry-After": "2099-01-01T00:00:00Z"}}
+    details = {
+        "status": 429,
+        "body": {"error": "daily"},
+        "headers": {"Retry-After": "2099-01-01T00:00:00Z", "x-zm-trackingid": "v=3"},
+    }
     simulator.simulator.faults = [Fault("answer", on="token", details=details)]
 
     error = error_of(client_for(simulator), RateLimitedUntil)
 
-    assert (error.status, error.code, error.retry_at) == (429, "daily", datetime(2099, 1, 1, tzinfo=UTC))
-    assert str(error) == f"Zoom's rate limit was reached (HTTP 429). Zoom accepts requests again at {error.retry_at}."
+    assert (error.status, error.code, error.tracking_id) == (429, "daily", "v=3")
+    assert error.retry_at == datetime(2099, 1, 1, tzinfo=UTC)
+    assert str(error).endswith(f"reached (HTTP 429; tracking id v=3). Zoom accepts requests again at {error.retry_at}.")
 
 
 def test_a_limit_of_the_token_endpoint_is_waited_out_and_does_not_slow_down_the_api(
-    simulator: SimulatorServer, mocker: MockerFixture
+    simulator: SimulatorServer, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     limited = {"status": 429, "body": {}, "headers": {"Retry-After": "0.6"}}
     simulator.simulator.faults = [Fault("answer", on="token", details=limited)]
@@ -201,7 +204,7 @@ def test_a_limit_of_the_token_endpoint_is_waited_out_and_does_not_slow_down_the_
         list(threads.map(lambda _: fetch(client), range(8)))
 
     assert time.monotonic() - begin >= 0.6
-    assert limiter.on_throttle.call_args_list == []
+    assert limiter.on_throttle.call_args_list == caplog.messages == []
     assert (client.rate_limited, client.requests_sent) == (0, sent(simulator)[0])
 
 
@@ -277,6 +280,13 @@ def test_an_outage_is_warned_of_with_the_time_at_which_the_client_gives_up(
 
     [message] = caplog.messages
     assert any(f"{begin + timedelta(seconds=seconds):%H:%M:%S}" in message for seconds in range(60, 65))
+
+
+@pytest.mark.parametrize("on", ["api", "token"])
+def test_a_response_that_takes_too_long_is_not_waited_for(simulator: SimulatorServer, on: str) -> None:
+    simulator.simulator.faults = [Fault("delay", on=on, details={"seconds": 1.0})]
+
+    assert "timed out" in str(error_of(client_for(simulator, timeout=0.2, retry_timeout=0.0)))
 
 
 @pytest.mark.parametrize("fault", [response(500, times=-1), response(429, times=-1, **{"Retry-After": "20"})])

@@ -181,18 +181,20 @@ def test_the_cause_of_a_failure_is_named_and_only_a_bad_certificate_is_permanent
 
 
 @pytest.mark.parametrize(
-    "serve",
+    ("scheme", "sent", "cause"),
     [
-        lambda connection: connection.recv(100),
-        lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9),
+        ("https", b"", "TLS handshake failed"),
+        ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", "TLS handshake failed"),
+        ("http", b"", "connection reset"),
+        ("http", b"nonsense\r\n\r\n", "connection closed"),
     ],
-    ids=["hangs up", "speaks http"],
 )
-def test_a_tls_handshake_that_fails_for_another_reason_is_transient(serve: Callable[[socket.socket], object]) -> None:
-    with listening(serve) as host, pytest.raises(ConnectionFailed, match=host) as error:
-        get(f"https://{host}/v2")
+def test_a_server_that_breaks_off_or_speaks_nonsense_is_transient(scheme: str, sent: bytes, cause: str) -> None:
+    with listening(lambda connection: connection.recv(1 << 16) and connection.sendall(sent)) as host:
+        with pytest.raises(ConnectionFailed) as error:
+            get(f"{scheme}://{host}/v2")
 
-    safe_message(error.value)
+        assert safe_message(error.value) == f"Could not connect to {host}: {cause}."
 
 
 @pytest.mark.parametrize("host", [".example", "ä" * 64 + ".example"])

@@ -117,9 +117,8 @@ def test_an_echoed_range_that_covers_the_window_or_is_unreadable_is_accepted(ech
 
 
 def test_an_echoed_local_time_that_occurs_twice_is_given_the_meaning_that_fits() -> None:
-    repeated = Window(
-        datetime(2026, 11, 1, 8, tzinfo=UTC), datetime(2026, 11, 1, 9, tzinfo=UTC), ZoneInfo("America/Los_Angeles")
-    )
+    start = datetime(2026, 11, 1, 8, tzinfo=UTC)
+    repeated = Window(start, start.replace(hour=9), ZoneInfo("America/Los_Angeles"))
     pages = Pages(page("", **{"from": "2026-11-01T01:00:00Z", "to": "2026-11-01T01:00:00Z"}))
 
     list(Pagination(pages, repeated, fail_if_incomplete=True).pages(pages(None)))

@@ -26,13 +26,9 @@ def returned(*identities: str, left_to_next: int = 0, duplicates: int = 0) -> Re
 @pytest.mark.parametrize(
     ("start_time", "is_late", "outside"),
     [
-        ("2026-11-04T23:59:59Z", False, 3),
-        ("2026-11-05T00:00:00Z", False, 0),
-        ("2026-11-05T11:59:59Z", False, 0),
-        ("2026-11-05T12:00:00Z", True, 0),
-        ("2026-11-05T23:59:59Z", True, 0),
-        ("2026-11-06T00:00:00Z", False, 3),
-        ("soon", False, 0),
+        *((f"2026-11-{time}", False, 3) for time in ("04T23:59:59Z", "06T00:00:00Z")),
+        *((f"2026-11-{time}", False, 0) for time in ("05T00:00:00Z", "05T11:59:59Z", "soon")),
+        *((f"2026-11-{time}", True, 0) for time in ("05T12:00:00Z", "05T23:59:59Z")),
     ],
 )
 def test_a_record_of_a_later_window_waits_for_it_and_one_of_none_is_warned_of(
