@@ -193,7 +193,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and all that led to it: libraries keep that in different places."""
     found: list[Any] = [error]
     for cause in found:
-        inner = (*cause.args, cause.__cause__, cause.__context__, getattr(cause, "reason", None))
+        inner = (*cause.args, cause.__cause__, cause.__context__)
         found += [each for each in inner if isinstance(each, BaseException) and each not in found]
     return iter(found)
 

@@ -85,6 +85,7 @@ def test_what_a_process_shares_is_made_once_for_threads_that_call_at_the_same_ti
 
 
 WORDS = "Zoom's own words."
+ID = "; tracking id v=2;rid=WEB_1"
 REJECTED = "Zoom rejected the request ({}). "
 UNAVAILABLE = "Zoom is unavailable ({}). Check Zoom's status page if this persists."
 TOKEN_REJECTED = (
@@ -113,7 +114,7 @@ EXPIRED = {"code": 300, "message": "The next page token is invalid or expired."}
         *((status, {"code": 124, "message": WORDS}, TransientError, TOKEN_REJECTED) for status in (400, 401)),
         (500, {"code": 500, "message": WORDS}, TransientError, UNAVAILABLE),
         (200, "<html>Maintenance</html>", TransientError, "Zoom's response is not a page of engagements: "),
-        (429, {"message": WORDS}, RateLimited, "Zoom's rate limit was reached ({})."),
+        (429, {"code": 4001, "message": WORDS}, RateLimited, f"Zoom's rate limit was reached (HTTP 429: {WORDS}{ID})."),
         (400, EXPIRED, PageTokenExpired, "Zoom's page token expired ({})."),
         (300, EXPIRED, PageTokenExpired, "Zoom's page token expired ({})."),
     ],
@@ -130,7 +131,8 @@ def test_an_error_has_its_type_zooms_words_a_remedy_and_what_support_needs(
     facts = f"HTTP {status}" + (f", code {code}" if code else "") + (f": {words}" if words else "")
     assert type(error) is kind
     assert (error.status, error.code, error.tracking_id) == (status, code, "v=2;rid=WEB_1")
-    assert str(error) == message.format(f"{facts}; tracking id v=2;rid=WEB_1") or status == 200
+    assert str(error) == message.format(facts + ID) or status == 200
+    assert client.rate_limited == (kind is RateLimited)
     assert client.requests_sent == 1 or kind is TransientError
 
 
@@ -295,8 +297,7 @@ def test_a_stop_ends_the_wait(simulator: SimulatorServer, fault: Fault) -> None:
     simulator.simulator.faults = [fault]
     threading.Timer(0.1, stop.set).start()
 
-    error_of(client, ReadCancelled, cancelled=stop)
-
+    assert str(error_of(client, ReadCancelled, cancelled=stop)) == "Reading was stopped."
     assert sent(simulator)[0] == client.requests_sent
 
 
@@ -327,9 +328,6 @@ def test_the_limiter_learns_the_limit_and_the_rest_from_readable_headers(
 
     assert limiter.on_success.call_args_list == [mocker.call(remaining)]
     assert limiter.on_limit.call_args_list == ([mocker.call(limit)] if limit else [])
-
-
-# What must not get out
 
 
 def test_tokens_and_a_number_written_with_other_spaces_are_in_no_error(simulator: SimulatorServer) -> None:

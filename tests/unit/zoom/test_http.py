@@ -228,11 +228,13 @@ def test_a_proxy_that_cannot_work_is_named_with_its_variable_and_without_its_pas
 ) -> None:
     mocker.patch("airflow_provider_zcc.zoom.http.find_spec", return_value=None)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.setenv("COPY", proxy)
 
     with pytest.raises(InvalidEnvironment) as error:
         get("https://zoom.example/v2")
 
-    named = f"The proxy {proxy.rpartition('@')[2]} of HTTPS_PROXY"
+    named = f"The proxy {proxy.rpartition('@')[2]} of HTTPS_PROXY and https_proxy"
     assert safe_message(error.value) == f"{named} cannot be used: {problem}. Correct it on this worker."
 
 
@@ -308,6 +310,8 @@ def test_the_time_of_a_429_is_that_of_retry_after_before_that_of_the_reset() -> 
     headers = CaseInsensitiveDict({"Retry-After": "2026-11-09T12:00:07Z", "X-RateLimit-Reset": "1"})
 
     assert rate_limited(Response(429, headers, b""), None, "").retry_at == LATER
+    reset = CaseInsensitiveDict({"X-RateLimit-Reset": f"{time.time() + 30}"})
+    assert rate_limited(Response(429, reset, b""), None, "").retry_at
 
 
 @pytest.mark.parametrize(

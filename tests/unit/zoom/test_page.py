@@ -53,6 +53,7 @@ def test_line_breaks_between_tokens_are_taken_out_and_nothing_else_is() -> None:
 
     assert kept.line == b'{  "engagement_id": "a",\t"note": "kept: X \\n \\r",  "list": [1,2 ]}'
     assert json.loads(kept.line) == json.loads(record)
+    assert parse_page(b'{"engagements": [{\r}]}').records[0].line == b"{}"
 
 
 @pytest.mark.parametrize(

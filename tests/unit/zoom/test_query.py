@@ -81,6 +81,7 @@ def test_a_single_value_that_is_empty_or_not_text_is_rejected_and_not_repeated(n
         Filters.validated(**{name: value})
 
     assert str(value) not in str(error.value) or value == "  "
+    assert str(error.value).endswith((" only becomes a number.", " to read all."))
 
 
 def test_channel_and_channel_types_exclude_each_other() -> None:
@@ -111,6 +112,9 @@ def test_a_consumers_number_is_in_no_repr() -> None:
         (START, "2026-11-06T00:00:00Z", "end has no timezone"),
         (START, None, "end has no timezone"),
         (END + timedelta(microseconds=1), END, "is not after start"),
+        (datetime(1, 12, 31, tzinfo=UTC), END, "start is 0001-12-31.* the years 2 to 9998"),
+        (START, datetime(9999, 1, 1, tzinfo=UTC), "end is 9999-01-01.* the years 2 to 9998"),
+        (START, datetime.max.replace(tzinfo=timezone(-DAY / 2)), "end is 9999-12-31.* the years 2 to 9998"),
     ],
 )
 def test_an_interval_that_is_naive_or_does_not_go_forward_is_rejected(start: Any, end: Any, problem: str) -> None:
@@ -125,10 +129,11 @@ def test_an_interval_that_is_naive_or_does_not_go_forward_is_rejected(start: Any
         (START + timedelta(microseconds=1), START + SECOND),
         (START.astimezone(timezone(timedelta(hours=5, minutes=30))), START),
         (pendulum.datetime(2026, 11, 5, 0, 0, 0, 5), START + SECOND),
+        (datetime(2, 1, 2, tzinfo=UTC), datetime(2, 1, 2, tzinfo=UTC)),
     ],
 )
 def test_bounds_move_to_the_next_whole_second_in_utc(moment: datetime, second: datetime) -> None:
-    as_start, as_end = Query(moment, END).start, Query(START - DAY, moment).end
+    as_start, as_end = Query(moment, END).start, Query(moment - DAY, moment).end
 
     assert (as_start, as_end) == (second, second)
     assert (type(as_start), as_start.tzinfo) == (datetime, UTC)
@@ -139,9 +144,6 @@ def test_an_interval_within_one_second_is_one_window_without_room_for_a_record()
 
     assert bounds(within.windows()) == [(START + SECOND, START + SECOND)]
     assert within.counting_parameters() == []
-
-
-# Windows
 
 
 @pytest.mark.parametrize(

@@ -69,13 +69,14 @@ def test_a_record_that_an_earlier_window_certainly_returned_is_dropped(start_tim
     assert counts.duplicates_dropped == is_known
 
 
-def test_parts_are_compared_with_the_whole_and_the_end_of_a_window_is_counted_once() -> None:
+def test_parts_are_compared_with_the_whole_and_ends_counted_once(caplog: pytest.LogCaptureFixture) -> None:
     query = Query(NOON - timedelta(days=56), NOON)
     tally, (first, second) = Tally(query, counts := Counts()), query.windows()
     left, right = first.split(2)
     tally.close(left, 3, returned("a", "b", left_to_next=1))
     tally.close(right, None, returned("b", "c", "d", "e", left_to_next=1))
     tally.close(second, 5, returned(left_to_next=2))
+    tally.close(Window(NOON, NOON + timedelta(hours=1)), None, returned())
 
     tally.finish([6, 5], fail_if_incomplete=True)
 
@@ -83,4 +84,5 @@ def test_parts_are_compared_with_the_whole_and_the_end_of_a_window_is_counted_on
     with pytest.raises(IncompleteResponse, match=r"^Zoom reports 12 engagements .*, but 11 for its parts\."):
         tally.finish([7, 5], fail_if_incomplete=True)
     tally.finish([7, 5], fail_if_incomplete=False)
+    assert caplog.messages[0].endswith(", but 11 for its parts. Continuing without the rest.")
     tally.finish([None, 11], fail_if_incomplete=True)

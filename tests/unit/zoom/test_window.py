@@ -56,8 +56,11 @@ def test_in_a_repeated_hour_a_record_is_in_doubt_unless_the_window_or_an_offset_
 
 
 def test_windows_are_not_split_at_full_minutes_when_most_engagements_start() -> None:
-    windows = Window(START, END).split(24)
+    windows = Window(START, END, LOS_ANGELES).split(7)
 
-    assert len(windows) == 24
-    assert all(bound.end.second != 0 for bound in windows[:-1])
-    assert all(abs(window.end - window.start - timedelta(hours=1)) < timedelta(minutes=2) for window in windows)
+    assert len(windows) == 7
+    assert all(window.end.second != 0 == window.end.microsecond for window in windows[:-1])
+    assert all(abs(window.end - window.start - (END - START) / 7) < timedelta(minutes=2) for window in windows)
+    assert {window.timezone for window in windows} == {LOS_ANGELES}
+    minute = Window(windows[0].end, windows[0].end + timedelta(minutes=1))
+    assert minute.split(4) == [minute]
