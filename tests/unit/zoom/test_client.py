@@ -301,9 +301,6 @@ def test_a_stop_ends_the_wait(simulator: SimulatorServer, fault: Fault) -> None:
     assert sent(simulator)[0] == client.requests_sent
 
 
-# Rate limits
-
-
 @pytest.mark.parametrize(
     ("headers", "learned"),
     [

@@ -162,9 +162,6 @@ def test_a_client_secret_written_with_other_spaces_is_in_no_error(simulator: Sim
     assert "two spaces" not in "".join(traceback.format_exception(error)) + repr(error) + str(error.code)
 
 
-# Who gets the token
-
-
 @pytest.mark.parametrize(
     ("url", "is_signed"),
     [

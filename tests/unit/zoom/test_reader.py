@@ -183,9 +183,6 @@ def test_a_record_that_is_also_returned_for_another_window_is_written_once(start
     assert reader.counts.duplicates_dropped == 4
 
 
-# What is requested first
-
-
 def test_the_first_output_and_the_expected_count_do_not_wait_for_later_windows(start_simulator: StartSimulator) -> None:
     server = start_simulator(BUSY, order="ascending")
     reader = reader_for(server, END - 35 * DAY, END, requests_per_second=20.0, gzip=True)
