@@ -45,11 +45,11 @@ _FAILURES: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionRefusedError, "connection refused"),
     (TimeoutError, "timed out"),
     (requests.exceptions.Timeout, "timed out"),
-    # To urllib3, this is a timeout too.
-    (urllib3.exceptions.NewConnectionError, "host not reachable"),
-    (urllib3.exceptions.TimeoutError, "timed out"),
     (ssl.SSLError, "TLS handshake failed"),
     (ConnectionResetError, "connection reset"),
+    # To urllib3, this is a timeout too. A SOCKS proxy may be the cause.
+    (urllib3.exceptions.NewConnectionError, "no connection"),
+    (urllib3.exceptions.TimeoutError, "timed out"),
     (urllib3.exceptions.IncompleteRead, "response cut short"),
     (urllib3.exceptions.DecodeError, "response cannot be decompressed"),
 )
@@ -142,7 +142,7 @@ def send(made: requests.Session, method: str, url: str, *, timeout: float, **kwa
         _check_proxy(proxy)
     # The errors of requests quote the URL, and with it a consumer's number: they are not chained.
     try:
-        with made.request(method, url, stream=True, timeout=timeout, **kwargs) as response:
+        with made.request(method, url, allow_redirects=False, stream=True, timeout=timeout, **kwargs) as response:
             body = _body(response, url, max(_BODY_DEADLINE, timeout))
     except requests.exceptions.TooManyRedirects as error:
         raise _redirected(url, error.response) from None  # type: ignore[arg-type]  # the session passes it

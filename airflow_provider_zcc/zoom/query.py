@@ -148,7 +148,7 @@ class Query:
             return []
         return [
             self.parameters(Window(window.start, window.end - timedelta(seconds=1)), page_size=1)
-            for window in windows_between(self.start, self.end)
+            for window in windows_between(self.start, self.end, self.tz)
         ]
 
     def parameters(

@@ -92,7 +92,7 @@ def possible_instants(text: object, timezone: tzinfo) -> tuple[datetime, ...]:
     return tuple(sorted(instants))
 
 
-def windows_between(start: datetime, end: datetime, timezone: tzinfo = UTC) -> list[Window]:
+def windows_between(start: datetime, end: datetime, timezone: tzinfo) -> list[Window]:
     """Split an interval into as few windows as Zoom accepts.
 
     :param start: first instant, UTC, whole seconds.

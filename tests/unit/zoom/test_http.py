@@ -160,7 +160,7 @@ def safe_message(error: BaseException) -> str:
     ("failure", "kind", "message"),
     [
         (socket.gaierror(-2, "Unknown"), ConnectionFailed, "Could not connect to zoom.example: host name not known."),
-        (OSError("No route"), ConnectionFailed, "Could not connect to zoom.example: host not reachable."),
+        (OSError("No route"), ConnectionFailed, "Could not connect to zoom.example: no connection."),
         (
             ssl.SSLCertVerificationError("Self-signed"),
             PermanentError,
