@@ -51,9 +51,10 @@ demo: $(STAMP)
 pictures: $(STAMP)
 	@$(MAKE) --silent demo | $(BIN)/python -m docs.pictures
 
-# A file's tests share a server. Files are taken in order, so those that wait for Airflow come early.
+# A file's tests share a server. Files are taken in order, so those that wait for Airflow come early. Since many tests
+# wait rather than compute, there is one worker more than cores.
 test: $(STAMP)
-	@exec $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 ui: $(STAMP)
 	@exec $(BIN)/python -m tests.ui
@@ -177,4 +178,4 @@ profile: $(STAMP)
 	@exec $(BIN)/python -m benchmarks.profile
 
 clean:
-	rm -rf $(VENV) $(BENCHMARKS) $(CELERY) $(BROWSER) $(PARSE_TIME) .matrix mutants .airflow build dist
+	rm -rf $(VENV) $(BENCHMARKS) $(CELERY) $(BROWSER) $(PARSE_TIME) .matrix mutants .airflow build dist *.egg-info
