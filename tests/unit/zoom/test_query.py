@@ -150,7 +150,7 @@ def test_an_interval_within_one_second_is_one_window_without_room_for_a_record()
     ("hours", "cut"),
     [((-1.0, 0.5), None), ((0.0, 1.0), 0.0), ((-6.0, 1.5), 0.5), ((0.75, 1.5), None), ((1.0, 2.0), None)],
 )
-def test_an_end_the_clock_reads_twice_is_cut_off_after_its_first(hours: tuple[float, float], cut: float | None) -> None:
+def test_an_end_that_occurs_twice_is_split_after_the_first(hours: tuple[float, float], cut: float | None) -> None:
     start, end = (REPEATED + timedelta(hours=hour) for hour in hours)
     windows = query(start, end, timezone=LOS_ANGELES).windows()
 
@@ -181,7 +181,7 @@ def worker_in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("Asia/Kolkata", "2026-11-01T13:30:00+05:30", "2026-11-01T14:30:00+05:30"),
     ],
 )
-def test_timezones_but_utc_go_in_the_offset_form_so_that_no_hour_is_ambiguous(zone: str, first: str, last: str) -> None:
+def test_other_timezones_are_sent_with_an_offset_so_that_no_hour_is_ambiguous(zone: str, first: str, last: str) -> None:
     hour = query(REPEATED, REPEATED + timedelta(hours=1), timezone=zone)
 
     parameters = hour.parameters(Window(hour.start, hour.end))

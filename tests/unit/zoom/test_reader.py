@@ -69,11 +69,11 @@ def listing(*records: dict[str, Any], **head: Any) -> Fault:
 
 
 @pytest.mark.parametrize("max_concurrency", [1, 2, 3])
-def test_thousands_are_read_in_so_many_windows_at_once_and_leave_in_order(
+def test_thousands_are_read_with_the_given_concurrency_and_leave_in_order(
     start_simulator: StartSimulator, max_concurrency: int
 ) -> None:
     server = start_simulator(BUSY, order="ascending")
-    server.simulator.faults = [Fault("delay", on="first", times=3, details={"seconds": 0.1})]
+    server.simulator.faults = [Fault("delay", on="first", times=3, details={"seconds": 0.5})]
 
     lines = read(server, END - 10 * DAY, END + 60 * DAY, max_concurrency=max_concurrency)
 
