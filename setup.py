@@ -42,8 +42,8 @@ class _Distribution(Distribution):
             self.metadata.project_urls = {**self.metadata.project_urls, **source}
 
 
-# Not in the root, which is on Python's path beside the installed package: Airflow loads no further plugin of a task's
-# process once it has found one twice.
+# With metadata in the root as well, Python would find the package twice wherever the root is on its path, and Airflow's
+# tasks skip all plugins after one that they find twice.
 _METADATA = _ROOT / "build"
 _METADATA.mkdir(exist_ok=True)
 _readme = (_ROOT / "README.md").read_text(encoding="utf-8")

@@ -90,7 +90,9 @@ def _relink(_: Sphinx, path: Path, __: str, content: list[str]) -> None:
         content[0] = _LINK.sub(relinked, content[0])
 
 
-def _arguments(_: Sphinx, what: str, __: str, documented: Any, ___: Any, shown: str, ____: Any) -> tuple[str, str]:
+def _arguments(
+    _: Sphinx, what: str, __: str, documented: Any, ___: Any, shown: str | None, ____: Any
+) -> tuple[str | None, str]:
     """Show the arguments of operators and sensors, which Airflow's metaclass hides."""
     if what == "class" and shown == "(*args, **kwargs)":
         shown = stringify_signature(signature(documented.__init__, bound_method=True), show_annotation=False)

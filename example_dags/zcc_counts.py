@@ -20,7 +20,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Airfl
 log = logging.getLogger(__name__)
 
 # An engagement counts once in each queue that it went through. Zoom may leave out any field,
-# so DuckDB is told the fields instead of detecting them.
+# so the fields are declared, not detected.
 COUNTS = """
     SELECT coalesce(c.channel.channel, '(none)') AS channel,
            coalesce(q.queue.queue_name, q.queue.cc_queue_id, '(none)') AS queue,

@@ -19,7 +19,7 @@ import pendulum
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.common.compat.sdk import DAG, Asset, Param, task
 
-# Zoom may leave out any field, so DuckDB is told the fields instead of detecting them.
+# Zoom may leave out any field, so the fields are declared, not detected.
 PARQUET = """
     COPY (
         FROM read_json($lines, format = 'newline_delimited', columns = {

@@ -10,7 +10,7 @@
     │   ├── ConnectionFailed     the same; check the network if it persists
     │   └── IncompleteResponse   the same, or accept the loss with on_incomplete="warn"
     ├── InvalidEnvironment       correct the variable that it names, or use another worker
-    ├── RateLimited              retry later, with fewer tasks; the client has retried already
+    ├── RateLimited              retry later, and leave room for the account's other apps
     │   └── RateLimitedUntil     retry at retry_at, not before
     ├── AccessTokenRejected      fetch a new token; the client does
     ├── PageTokenExpired         read the window again from its first page; the reader does
