@@ -18,13 +18,7 @@ from typing import Any
 
 from playwright.sync_api import expect, sync_playwright
 
-from tests.ui.coverage import (
-    look_at_hidden_gaps,
-    look_at_other_lakes,
-    look_at_the_coverage,
-    look_at_two_years,
-    look_without_permission,
-)
+from tests.ui import coverage
 from tests.ui.forms import DEFAULTS, PLACEHOLDERS, ConnectionPage, connection_page
 from tests.ui.steps import SECONDS, WINDOW, shoot, step
 
@@ -47,11 +41,11 @@ def main() -> None:
         form = connection_page(page, os.environ["ZCC_UI_PASSWORD"])
         form.log_in()
         if days := json.loads(os.environ["ZCC_UI_DAYS"]):
-            look_at_the_coverage(page, days, images)
-            look_at_other_lakes(page)
-            look_at_hidden_gaps(page)
-            look_at_two_years(page)
-            look_without_permission(browser.new_page(base_url=os.environ["ZCC_UI_AIRFLOW"]))
+            coverage.look_at_the_coverage(page, days, images)
+            coverage.look_at_other_lakes(page)
+            coverage.look_at_hidden_gaps(page)
+            coverage.look_at_two_years(page)
+            coverage.look_without_permission(browser.new_page(base_url=os.environ["ZCC_UI_AIRFLOW"]))
         look_at_the_form(form, connection, images)
         if form.shows_dags_of_airflow_3:
             look_at_a_run(form, images)
