@@ -14,7 +14,18 @@ from airflow_provider_zcc.operators.engagements_check import EngagementsCheckOpe
 from airflow_provider_zcc.s3.location import Location
 from airflow_provider_zcc.s3.manifest import Manifest, dump_manifest, manifest_location
 from airflow_provider_zcc.transfers.engagements_to_s3 import EngagementsToS3Operator
-from tests.unit.conftest import END, QUIET, START, Bucket, Logged, StartZoom, context_of, no_request_was_sent, rejecting
+from tests.unit.conftest import (
+    END,
+    QUIET,
+    START,
+    Bucket,
+    Logged,
+    StartZoom,
+    context_of,
+    hours_from_now,
+    no_request_was_sent,
+    rejecting,
+)
 from tests.zoom_simulator.data import NUMBERS, Engagements
 from tests.zoom_simulator.server import SimulatorServer
 
@@ -242,9 +253,9 @@ class TestIntervals:
 
     def test_those_that_are_not_over_are_left_out(self, zoom: SimulatorServer, make_task: MakeTask):
         # Far from the end of an interval, for which the task would wait.
-        last = pendulum.now("UTC").start_of("hour").subtract(hours=12)
-        returned, _ = check(make_task(start=last.subtract(days=2), end=last.add(days=3)))
-        assert [bounds["end"] for bounds in returned] == [last.subtract(days=1).isoformat(), last.isoformat()]
+        last = hours_from_now(-12)
+        returned, _ = check(make_task(start=last - 2 * DAY, end=last + 3 * DAY))
+        assert [bounds["end"] for bounds in returned] == [(last - DAY).isoformat(), last.isoformat()]
         assert zoom.simulator.stats.api_requests == 2
 
     @pytest.mark.parametrize(
